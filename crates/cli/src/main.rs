@@ -1,0 +1,2 @@
+//! The `longtail` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Shot accuracy, calibration and reports for long-tailed recognition.

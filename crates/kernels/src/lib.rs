@@ -1,0 +1,1 @@
+//! The few hot tensor operations of longtail, behind plain functions.

@@ -1,0 +1,1 @@
+//! Recognition and detection on long-tailed data, on any Burn device.

@@ -1,0 +1,1 @@
+//! Losses and activations for long-tailed recognition and detection, on any Burn device.

@@ -1,0 +1,1 @@
+//! ResNets, classifier heads and weight files for long-tailed recognition.

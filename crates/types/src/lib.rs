@@ -1,0 +1,1 @@
+//! Plain host data shared by every longtail crate.
