@@ -1,0 +1,178 @@
+//! Devices by name, checked before anything runs on them.
+
+use std::fmt;
+
+use burn::tensor::{Device, DeviceType};
+use thiserror::Error;
+
+/// The backends a build can have: name, whether this build has it, and what it is.
+const BACKENDS: [(&str, bool, &str); 9] = [
+    ("flex", cfg!(feature = "flex"), "CPU, pure Rust; the default"),
+    ("ndarray", cfg!(feature = "ndarray"), "CPU, by the ndarray crate"),
+    ("cpu", cfg!(feature = "cpu"), "CPU, kernels compiled by CubeCL"),
+    ("wgpu", cfg!(feature = "wgpu"), "GPU, by the graphics API the system has"),
+    ("vulkan", cfg!(feature = "vulkan"), "GPU, by Vulkan"),
+    ("metal", cfg!(feature = "metal"), "Apple GPU, by Metal"),
+    ("webgpu", cfg!(feature = "webgpu"), "GPU, by WebGPU"),
+    ("cuda", cfg!(feature = "cuda"), "NVIDIA GPU"),
+    ("rocm", cfg!(feature = "rocm"), "AMD GPU"),
+];
+
+/// Why a device cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// No backend has this name.
+    #[error("unknown device {name:?}; usable here: {usable}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The devices that can be used.
+        usable: String,
+    },
+    /// This build does not have the backend.
+    #[error(
+        "device {name:?} is not in this build; build with `--features {backend}`; usable here: {usable}"
+    )]
+    NotCompiled {
+        /// What was asked for.
+        name: String,
+        /// Its backend.
+        backend: &'static str,
+        /// The devices that can be used.
+        usable: String,
+    },
+    /// The backend is there, but the machine has no such device.
+    #[error(
+        "device {name:?} is not usable: the backend finds {found} such devices on this machine; usable here: {usable}"
+    )]
+    NotUsable {
+        /// What was asked for.
+        name: String,
+        /// How many devices the backend finds.
+        found: usize,
+        /// The devices that can be used.
+        usable: String,
+    },
+}
+
+/// A backend and what it finds on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendInfo {
+    /// The name that [`device`] takes; `name:1` is the second device.
+    pub name: &'static str,
+    /// What it runs on.
+    pub description: &'static str,
+    /// Whether this build has the backend.
+    pub is_compiled: bool,
+    /// How many devices it finds; 0 when it is not compiled.
+    pub num_devices: usize,
+}
+
+impl fmt::Display for BackendInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match (self.is_compiled, self.num_devices) {
+            (false, _) => format!("not in this build (--features {})", self.name),
+            (true, 0) => "no device found".into(),
+            (true, 1) => "usable".into(),
+            (true, found) => {
+                format!("usable, {found} devices: {0}:0 to {0}:{1}", self.name, found - 1)
+            }
+        };
+        write!(f, "{:<8} {:<42} {state}", self.name, self.description)
+    }
+}
+
+/// All backends, compiled or not, and the devices they find. Asks the drivers, so call it once.
+pub fn backends() -> Vec<BackendInfo> {
+    let info = BACKENDS.iter().map(|&(name, is_compiled, description)| BackendInfo {
+        name,
+        description,
+        is_compiled,
+        num_devices: found(name).len(),
+    });
+    info.collect()
+}
+
+/// The device of a name: a backend (`flex`, `wgpu`, `cuda` ...), or one of its devices (`cuda:1`).
+///
+/// # Errors
+/// If no backend has the name, this build lacks it, or the machine has no such device. The message
+/// lists what can be used.
+pub fn device(name: &str) -> Result<Device, DeviceError> {
+    let (backend, index) = match name.split_once(':') {
+        Some((backend, index)) => (backend, index.parse::<usize>().ok()),
+        None => (name, Some(0)),
+    };
+    let known = BACKENDS.iter().find(|(known, ..)| *known == backend);
+    let (Some(&(backend, is_compiled, _)), Some(index)) = (known, index) else {
+        return Err(DeviceError::Unknown { name: name.into(), usable: usable() });
+    };
+    if !is_compiled {
+        return Err(DeviceError::NotCompiled { name: name.into(), backend, usable: usable() });
+    }
+    let mut devices = found(backend);
+    if index < devices.len() {
+        Ok(devices.swap_remove(index))
+    } else {
+        let found = devices.len();
+        Err(DeviceError::NotUsable { name: name.into(), found, usable: usable() })
+    }
+}
+
+fn usable() -> String {
+    let names = BACKENDS.iter().map(|(name, ..)| *name).filter(|name| !found(name).is_empty());
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { "none; this build has no backend".into() } else { names.join(", ") }
+}
+
+/// Devices that a compiled backend finds; opening one that is not found would panic later.
+fn found(backend: &str) -> Vec<Device> {
+    let kind: Option<DeviceType> = match backend {
+        #[cfg(feature = "flex")]
+        "flex" => Some(DeviceType::Flex),
+        #[cfg(feature = "ndarray")]
+        "ndarray" => Some(DeviceType::NdArray),
+        #[cfg(feature = "cpu")]
+        "cpu" => Some(DeviceType::Cpu),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Some(DeviceType::Wgpu),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Some(DeviceType::Vulkan),
+        #[cfg(feature = "metal")]
+        "metal" => Some(DeviceType::Metal),
+        #[cfg(feature = "webgpu")]
+        "webgpu" => Some(DeviceType::WebGpu),
+        #[cfg(feature = "cuda")]
+        "cuda" => Some(DeviceType::Cuda),
+        #[cfg(feature = "rocm")]
+        "rocm" => Some(DeviceType::Rocm),
+        _ => None,
+    };
+    kind.map(|kind| Device::enumerate(kind).into_vec()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(feature = "flex")]
+    fn the_default_is_usable() {
+        assert!(device("flex").is_ok());
+        assert!(device("flex:0").is_ok());
+        let flex = backends().into_iter().find(|backend| backend.name == "flex").unwrap();
+        assert_eq!((flex.is_compiled, flex.num_devices), (true, 1));
+    }
+
+    #[test]
+    fn refusals_list_what_is_usable() {
+        let message = |name| device(name).unwrap_err().to_string();
+        assert!(message("gpu").starts_with("unknown device \"gpu\"; usable here: "));
+        assert!(message("flex:x").starts_with("unknown device \"flex:x\"; usable here: "));
+        #[cfg(feature = "flex")]
+        assert!(message("flex:1").contains("finds 1 such devices"), "{}", message("flex:1"));
+        #[cfg(not(feature = "rocm"))]
+        assert!(message("rocm").contains("build with `--features rocm`"), "{}", message("rocm"));
+    }
+}
