@@ -1,1 +1,41 @@
 //! The few hot tensor operations of longtail, behind plain functions.
+//!
+//! Each operation has one meaning and up to two forms:
+//!
+//! - **Composed**: ordinary Burn tensor operations. It runs on every device, Burn differentiates
+//!   it, and it is the oracle the other form is tested against. The functions of [`composed`].
+//! - **Fused**: one or two passes over memory with a hand-written backward pass, as a Burn backend
+//!   extension. It exists where it pays: today on `flex`, the CPU backend in pure Rust.
+//!
+//! The functions at the root of the crate, such as [`conv2d`], look at the device of their input
+//! and take the fused form where there is one, else the composed form. Both give the same values
+//! and gradients up to rounding. [`set_fused`] switches the fused forms off for a whole process,
+//! to compare or to rule them out when a number looks wrong.
+//!
+//! Fused results do not depend on the order in which threads finish: the same input gives the same
+//! bits, whatever the number of threads.
+//!
+//! ```
+//! # #[cfg(feature = "flex")] {
+//! use burn::tensor::{Device, Tensor};
+//! use longtail_kernels::{ConvOptions, conv2d, relu};
+//!
+//! let device = Device::flex();
+//! let image = Tensor::<4>::ones([1, 3, 8, 8], &device);
+//! let weight = Tensor::<4>::ones([4, 3, 3, 3], &device);
+//! let options = ConvOptions { padding: [1, 1], ..Default::default() };
+//! let features = relu(conv2d(image, weight, None, &options));
+//! assert_eq!(features.dims(), [1, 4, 8, 8]);
+//! # }
+//! ```
+
+mod activation;
+mod batch_norm;
+pub mod composed;
+mod conv;
+mod form;
+
+pub use activation::{add_relu, relu};
+pub use batch_norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
+pub use conv::{ConvOptions, conv2d};
+pub use form::{is_fused, set_fused};

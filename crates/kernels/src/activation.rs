@@ -1,0 +1,23 @@
+//! Rectified linear units, alone and after a residual sum.
+
+use burn::tensor::{Tensor, assert_shape};
+
+use crate::composed;
+
+/// `max(x, 0)`, with gradient 0 at 0.
+/// # Shapes
+/// - x, output: `[batch_size, channels, height, width]`
+pub fn relu(x: Tensor<4>) -> Tensor<4> {
+    composed::relu(x)
+}
+
+/// `max(a + b, 0)`: the end of a residual block.
+/// # Shapes
+/// - a, b, output: `[batch_size, channels, height, width]`
+/// # Panics
+/// If the shapes differ.
+pub fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    let [batch_size, channels, height, width] = a.dims();
+    assert_shape!(b, [batch_size, channels, height, width]);
+    composed::add_relu(a, b)
+}

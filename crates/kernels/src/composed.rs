@@ -1,0 +1,78 @@
+//! Every operation of this crate written with ordinary tensor operations: runs on any device and
+//! serves as the oracle of the fused forms. Shapes and panics as in the functions of the same name
+//! at the root of the crate.
+
+use burn::tensor::{Tensor, activation, module, ops};
+
+use crate::{BatchNormOutput, ConvOptions};
+
+/// Composed form of [`conv2d`](crate::conv2d).
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: &ConvOptions,
+) -> Tensor<4> {
+    let ConvOptions { stride, padding, dilation, groups } = *options;
+    let [batch_size, _, height, width] = x.dims();
+    let [out_channels, _, kernel_height, kernel_width] = weight.dims();
+    if batch_size == 0 {
+        // Some backends refuse an empty batch.
+        let size = options.output_size([height, width], [kernel_height, kernel_width]);
+        let [out_height, out_width] = size.unwrap_or_default();
+        return Tensor::zeros([0, out_channels, out_height, out_width], &x.device());
+    }
+    module::conv2d(x, weight, bias, ops::ConvOptions::new(stride, padding, dilation, groups))
+}
+
+/// Composed form of [`batch_norm_train`](crate::batch_norm_train).
+pub fn batch_norm_train(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> BatchNormOutput {
+    let [batch_size, channels, height, width] = x.dims();
+    let count = batch_size * height * width;
+    if count == 0 {
+        let zeros = Tensor::zeros([channels], &x.device()).detach();
+        return BatchNormOutput { output: x, mean: zeros.clone(), variance: zeros };
+    }
+    let per_channel = [1, channels, 1, 1];
+    let channel_mean = |values: Tensor<4>| -> Tensor<4> {
+        let rows = values.swap_dims(0, 1).reshape([channels, count]);
+        rows.mean_dim(1).reshape(per_channel)
+    };
+    let mean = channel_mean(x.clone());
+    let centered = x - mean.clone();
+    let variance = channel_mean(centered.clone().powi_scalar(2));
+    let inverse_std = variance.clone().add_scalar(epsilon).sqrt().recip();
+    let output = centered * (inverse_std * weight.reshape(per_channel)) + bias.reshape(per_channel);
+    let statistic = |value: Tensor<4>| value.detach().reshape([channels]);
+    BatchNormOutput { output, mean: statistic(mean), variance: statistic(variance) }
+}
+
+/// Composed form of [`batch_norm_eval`](crate::batch_norm_eval).
+pub fn batch_norm_eval(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    running_mean: Tensor<1>,
+    running_var: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<4> {
+    let [_, channels, _, _] = x.dims();
+    let scale = weight / running_var.add_scalar(epsilon).sqrt();
+    let shift = bias - running_mean * scale.clone();
+    x * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1])
+}
+
+/// Composed form of [`relu`](crate::relu).
+pub fn relu(x: Tensor<4>) -> Tensor<4> {
+    activation::relu(x)
+}
+
+/// Composed form of [`add_relu`](crate::add_relu).
+pub fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    activation::relu(a + b)
+}

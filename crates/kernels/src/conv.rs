@@ -1,0 +1,74 @@
+//! Two-dimensional convolution.
+
+use burn::tensor::{Tensor, assert_shape};
+
+use crate::composed;
+
+/// Geometry of [`conv2d`]; every pair is `[vertical, horizontal]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvOptions {
+    /// Step between output positions, in input pixels. Default: 1.
+    pub stride: [usize; 2],
+    /// Zeros added on each side. Default: 0.
+    pub padding: [usize; 2],
+    /// Step between kernel elements, in input pixels. Default: 1.
+    pub dilation: [usize; 2],
+    /// Groups of channels that do not see each other. Default: 1.
+    pub groups: usize,
+}
+
+impl Default for ConvOptions {
+    fn default() -> Self {
+        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
+    }
+}
+
+impl ConvOptions {
+    /// Size `[height, width]` of the output, or `None` if the dilated kernel does not fit into the
+    /// padded input or an option is 0 that must not be.
+    pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
+        let size = |axis: usize| {
+            let extent = self.dilation[axis] * kernel[axis].checked_sub(1)? + 1;
+            let room = (input[axis] + 2 * self.padding[axis]).checked_sub(extent)?;
+            Some(room.checked_div(self.stride[axis])? + 1)
+        };
+        if self.dilation.contains(&0) || self.groups == 0 {
+            return None;
+        }
+        Some([size(0)?, size(1)?])
+    }
+}
+
+/// Cross-correlates `x` with `weight`, as PyTorch's `conv2d`.
+/// # Shapes
+/// - x: `[batch_size, in_channels, height, width]`
+/// - weight: `[out_channels, in_channels / groups, kernel_height, kernel_width]`
+/// - bias: `[out_channels]`
+/// - output: `[batch_size, out_channels, out_height, out_width]`, see [`ConvOptions::output_size`]
+/// # Panics
+/// If the shapes and options disagree or the kernel does not fit into the padded input.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: &ConvOptions,
+) -> Tensor<4> {
+    let [_, in_channels, height, width] = x.dims();
+    let [out_channels, group_channels, kernel_height, kernel_width] = weight.dims();
+    let kernel = [kernel_height, kernel_width];
+    assert!(
+        options.output_size([height, width], kernel).is_some(),
+        "a kernel of {kernel_height}x{kernel_width} with {options:?} does not fit into an input of \
+         {height}x{width}"
+    );
+    let groups = options.groups;
+    assert!(
+        in_channels == groups * group_channels && out_channels.is_multiple_of(groups),
+        "{in_channels} input channels, a weight of [{out_channels}, {group_channels}, ..] and \
+         {groups} groups do not agree"
+    );
+    if let Some(bias) = &bias {
+        assert_shape!(bias, [out_channels]);
+    }
+    composed::conv2d(x, weight, bias, options)
+}
