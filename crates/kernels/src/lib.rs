@@ -34,8 +34,12 @@ mod batch_norm;
 pub mod composed;
 mod conv;
 mod form;
+mod sigmoid_loss;
+mod softmax_loss;
 
 pub use activation::{add_relu, relu};
 pub use batch_norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
 pub use conv::{ConvOptions, conv2d};
 pub use form::{is_fused, set_fused};
+pub use sigmoid_loss::{Labels, RowSet, SigmoidTerms, sigmoid_loss};
+pub use softmax_loss::{Shift, SoftmaxTerms, softmax_loss};

@@ -1,0 +1,149 @@
+//! Any of the methods.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+
+use crate::{
+    BalancedSoftmaxLoss, CrossEntropyLoss, LossError, LossMethod, Reduction, RowLabels,
+    check::check,
+    layout::{Background, Layout},
+    output::{LossOutput, StatisticsUpdate},
+};
+
+/// Any of the methods: the number of logits, the loss and the scores, side by side.
+///
+/// Made by [`ClassificationLossConfig::init`](crate::ClassificationLossConfig::init). Build the
+/// classifier from [`num_logits`](Self::num_logits) and [`prior_bias`](Self::prior_bias).
+#[derive(Module, Debug)]
+#[non_exhaustive]
+pub enum ClassificationLoss {
+    /// Softmax cross-entropy.
+    CrossEntropy(CrossEntropyLoss),
+    /// Balanced Softmax.
+    BalancedSoftmax(BalancedSoftmaxLoss),
+}
+
+impl ClassificationLoss {
+    fn method(&self) -> &dyn LossMethod {
+        match self {
+            Self::CrossEntropy(loss) => loss,
+            Self::BalancedSoftmax(loss) => loss,
+        }
+    }
+
+    fn method_mut(&mut self) -> &mut dyn LossMethod {
+        match self {
+            Self::CrossEntropy(loss) => loss,
+            Self::BalancedSoftmax(loss) => loss,
+        }
+    }
+
+    /// The classifier's columns and the legal labels.
+    pub fn layout(&self) -> Layout {
+        *self.method().layout()
+    }
+
+    /// Number of classes, without background.
+    pub fn num_classes(&self) -> usize {
+        self.layout().num_classes()
+    }
+
+    /// Columns of the logits.
+    pub fn num_logits(&self) -> usize {
+        self.layout().num_logits()
+    }
+
+    /// Labels are `0..num_labels`: the classes, and background where the method has it.
+    pub fn num_labels(&self) -> usize {
+        self.layout().num_labels()
+    }
+
+    /// How background is seen.
+    pub fn background(&self) -> Background {
+        self.layout().background()
+    }
+
+    /// Initial bias of the classifier's last layer, if the method asks for one.
+    pub fn prior_bias(&self) -> Option<f32> {
+        self.method().prior_bias()
+    }
+
+    /// Mean loss over the rows that are not ignored, and the batch's part in the statistics.
+    /// Changes nothing, and reads nothing back to the host.
+    ///
+    /// # Shapes
+    /// - logits: `[rows, num_logits]`
+    /// - labels: `[rows]` in `0..num_labels`, or `[rows, num_classes]` of 0 and 1
+    /// - loss: `[1]`; 0 with zero gradient if there are no rows
+    ///
+    /// # Errors
+    /// If a shape is wrong, or the method does not take multi-label targets.
+    pub fn forward(&self, logits: Tensor<2>, labels: RowLabels) -> Result<LossOutput, LossError> {
+        self.method().forward(logits, labels)
+    }
+
+    /// As [`forward`](Self::forward), with another reduction.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and if a count is not positive.
+    pub fn forward_with(
+        &self,
+        logits: Tensor<2>,
+        labels: RowLabels,
+        reduction: Reduction,
+    ) -> Result<LossOutput, LossError> {
+        self.method().forward_with(logits, labels, reduction)
+    }
+
+    /// Scores at test time, `[rows, num_classes]` in `[0, 1]`: no column for background.
+    ///
+    /// # Errors
+    /// If the width of the logits is wrong.
+    pub fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {
+        self.method().scores(logits)
+    }
+
+    /// Adds a batch to the statistics. Call it after the step, in training only.
+    ///
+    /// # Errors
+    /// If the update comes from another method.
+    pub fn apply(&mut self, update: StatisticsUpdate) -> Result<(), LossError> {
+        self.method_mut().apply(update)
+    }
+
+    /// The statistics by name, for a checkpoint; empty for a stateless method.
+    pub fn state(&self) -> Vec<(String, Tensor<1>)> {
+        self.method().state()
+    }
+
+    /// Puts saved statistics back.
+    ///
+    /// # Errors
+    /// If a name or a length is not this method's.
+    pub fn load_state(&mut self, state: Vec<(String, Tensor<1>)>) -> Result<(), LossError> {
+        self.method_mut().load_state(state)
+    }
+
+    /// This loss with each row weighted by its class: deferred re-weighting, with
+    /// [`effective_number_weights`](crate::effective_number_weights).
+    ///
+    /// The mean becomes the weighted mean, `sum w_y loss / sum w_y`. Background weighs 1.
+    ///
+    /// # Errors
+    /// If the method has no place for weights, or there is not one positive weight per class.
+    pub fn reweighted(mut self, weights: &[f64], device: &Device) -> Result<Self, LossError> {
+        self.method_mut().set_class_weights(weights, device)?;
+        Ok(self)
+    }
+
+    /// Reads logits and labels back to the host and names the first bad one; see
+    /// [`check`](crate::check).
+    ///
+    /// # Errors
+    /// If a logit is not finite, a label is out of range, or a target is neither 0 nor 1.
+    pub fn check(&self, logits: &Tensor<2>, labels: &RowLabels) -> Result<(), LossError> {
+        check(logits, labels, self.num_labels())
+    }
+}

@@ -1,0 +1,91 @@
+//! What a loss gives back.
+
+use burn::tensor::Tensor;
+
+use crate::LossError;
+
+/// How the losses of the rows become one.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Reduction {
+    /// Mean over the rows that are not ignored; 0 without such rows. With class weights
+    /// (deferred re-weighting) the weighted mean, `sum w_y loss / sum w_y`.
+    #[default]
+    Mean,
+    /// Sum over the rows.
+    Sum,
+    /// Sum over the rows divided by this count, for example the number of positives.
+    Count(f64),
+    /// No reduction: one loss per row, `[rows]`; 0 at ignored rows.
+    None,
+}
+
+/// Loss, and what the batch adds to the statistics of the method.
+#[derive(Debug, Clone)]
+pub struct LossOutput {
+    /// `[1]`, or `[rows]` without reduction.
+    pub loss: Tensor<1>,
+    /// For [`ClassificationLoss::apply`](crate::ClassificationLoss::apply), after the step.
+    pub update: StatisticsUpdate,
+}
+
+impl From<Tensor<1>> for LossOutput {
+    fn from(loss: Tensor<1>) -> Self {
+        Self { loss, update: StatisticsUpdate::None }
+    }
+}
+
+/// What one batch adds to the statistics of a stateful loss.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum StatisticsUpdate {
+    /// Nothing: the loss has no statistics, or the batch was empty.
+    #[default]
+    None,
+    /// Random masks drawn.
+    Draws(u64),
+    /// Foreground rows of each class, `[num_classes]`.
+    LabelCounts(Tensor<1>),
+    /// Sums of absolute gradients of each class, `[num_classes]`.
+    GradientSums {
+        /// Over the positive entries.
+        positive: Tensor<1>,
+        /// Over the negative entries.
+        negative: Tensor<1>,
+    },
+}
+
+impl StatisticsUpdate {
+    /// Whether there is nothing to apply.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// The update of two batches (micro-batches, replicas) together: their sum.
+    ///
+    /// # Errors
+    /// If the two come from different methods.
+    pub fn merge(self, other: Self) -> Result<Self, LossError> {
+        Ok(match (self, other) {
+            (update, Self::None) | (Self::None, update) => update,
+            (Self::Draws(a), Self::Draws(b)) => Self::Draws(a + b),
+            (Self::LabelCounts(a), Self::LabelCounts(b)) => Self::LabelCounts(a + b),
+            (
+                Self::GradientSums { positive, negative },
+                Self::GradientSums { positive: other_positive, negative: other_negative },
+            ) => Self::GradientSums {
+                positive: positive + other_positive,
+                negative: negative + other_negative,
+            },
+            (a, _) => return Err(LossError::ForeignUpdate { method: a.source() }),
+        })
+    }
+
+    fn source(&self) -> &'static str {
+        match self {
+            Self::None => "a loss without statistics",
+            Self::Draws(_) => "seql",
+            Self::LabelCounts(_) => "seesaw",
+            Self::GradientSums { .. } => "eql-v2",
+        }
+    }
+}
