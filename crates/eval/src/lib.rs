@@ -1,1 +1,34 @@
-//! Shot accuracy, calibration and reports for long-tailed recognition.
+//! Accuracy by class frequency, calibration, reports and plots for long-tailed recognition.
+//!
+//! A [`ClassificationEvaluator`] takes scores and labels batch by batch and makes a
+//! [`ClassificationReport`]: top-1, top-5, macro and micro accuracy, accuracy of the classes with
+//! many, medium and few training images, precision, F1, confusion, calibration. The report is
+//! written as `report.json`, `report.md`, `classes.csv` and SVG plots. A [`Comparison`] sets several
+//! reports side by side.
+//!
+//! Everything here runs on the host with plain slices: any model, in any framework, can be measured.
+//! Nothing is reported as 0 that was not measured: a group without classes, a class without test
+//! images and the calibration of scores that are no probabilities are absent.
+
+mod calibration;
+mod comparison;
+mod confusion;
+mod error;
+mod evaluator;
+mod files;
+mod json;
+mod metrics;
+mod protocol;
+mod report;
+mod table;
+mod text;
+
+pub use calibration::{Calibration, CalibrationBin, NUM_BINS};
+pub use comparison::Comparison;
+pub use confusion::ConfusionMatrix;
+pub use error::EvalError;
+pub use evaluator::ClassificationEvaluator;
+pub use files::write_whole;
+pub use metrics::MetricsLog;
+pub use protocol::EvaluationProtocol;
+pub use report::{ClassResult, ClassificationReport, GroupAccuracy, ShotAccuracy};

@@ -1,0 +1,119 @@
+//! What can be wrong with scores, labels and report files.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// An error of the evaluation.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// There is no class at all.
+    #[error("an evaluation needs at least one class, got 0")]
+    NoClasses,
+    /// The scores are no table with one row per label.
+    #[error(
+        "{scores} scores for {rows} labels: expected {expected}, one for each of {num_classes} classes"
+    )]
+    ScoreLength {
+        /// Number of scores.
+        scores: usize,
+        /// Number of labels.
+        rows: usize,
+        /// `rows * num_classes`.
+        expected: usize,
+        /// Number of classes.
+        num_classes: usize,
+    },
+    /// A score that is not a finite number.
+    #[error("score {value} of class {class} in row {row} is not finite")]
+    NotFinite {
+        /// The score.
+        value: f32,
+        /// Its column.
+        class: usize,
+        /// Its row, counted over all batches.
+        row: u64,
+    },
+    /// A label outside `0..num_classes`.
+    #[error("label {label} in row {row} is outside 0..{num_classes}")]
+    LabelOutOfRange {
+        /// The label.
+        label: usize,
+        /// Its row, counted over all batches.
+        row: u64,
+        /// Number of classes.
+        num_classes: usize,
+    },
+    /// A report without a single example.
+    #[error("no example was evaluated: a report needs at least one")]
+    NoExamples,
+    /// A table of another number of classes.
+    #[error("{what} has {found} classes, the scores have {expected}")]
+    ClassMismatch {
+        /// The table.
+        what: &'static str,
+        /// Its number of classes.
+        found: usize,
+        /// Number of classes of the scores.
+        expected: usize,
+    },
+    /// Thresholds between which a class would be in two groups.
+    #[error(
+        "shot thresholds cross: many is more than {many_above} images, few is fewer than {few_below}"
+    )]
+    CrossedThresholds {
+        /// Upper threshold.
+        many_above: u64,
+        /// Lower threshold.
+        few_below: u64,
+    },
+    /// Reports that do not measure the same thing.
+    #[error("report \"{second}\" cannot be compared with \"{first}\": {what} differs")]
+    NotComparable {
+        /// First report.
+        first: String,
+        /// The report that differs from it.
+        second: String,
+        /// In what.
+        what: &'static str,
+    },
+    /// A comparison of nothing.
+    #[error("no report to compare")]
+    NoReports,
+    /// A line of a metrics file that cannot be read.
+    #[error("metrics line {line}: {source}")]
+    MetricsLine {
+        /// Line number, from 1.
+        line: usize,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A report that is no valid JSON of this format.
+    #[error("report {path}: {source}")]
+    Report {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A report that does not fit into JSON.
+    #[error("report as JSON: {0}")]
+    Json(serde_json::Error),
+    /// A plot that could not be drawn.
+    #[error("plot {plot}: {message}")]
+    Plot {
+        /// The plot.
+        plot: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
