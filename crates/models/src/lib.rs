@@ -1,1 +1,51 @@
 //! ResNets, classifier heads and weight files for long-tailed recognition.
+//!
+//! A [`Classifier`] is a [`Backbone`] and a [`ClassifierHead`]. Its parameters carry the names and
+//! shapes of the PyTorch models, so weight files travel both ways (see [`Classifier::load_weights`]).
+//! First weights depend on the seed and on the parameter's name alone, not on the device.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use longtail_models::{BackboneConfig, ClassifierConfig};
+//!
+//! let device = Device::default();
+//! let config = ClassifierConfig::new(BackboneConfig::CifarResNet20);
+//! let classifier = config.init(10, None, 0, &device)?; // 10 logits, seed 0
+//! let logits = classifier.forward(Tensor::zeros([2, 3, 32, 32], &device));
+//! assert_eq!(logits.dims(), [2, 10]);
+//! # Ok::<(), longtail_models::ModelError>(())
+//! ```
+
+mod backbone;
+mod batch_norm;
+mod block;
+mod buffer;
+mod cifar_resnet;
+mod classifier;
+mod conv;
+mod cosine;
+mod error;
+mod head;
+mod linear;
+mod resnet;
+mod tau_normalized;
+mod weight_file;
+mod weight_init;
+mod weights;
+
+pub use backbone::{Backbone, BackboneConfig};
+pub use batch_norm::{BatchNorm2d, BatchNorm2dConfig};
+pub use block::{BasicBlock, BlockConfig, Bottleneck, ResidualBlock};
+pub use buffer::Buffer;
+pub use cifar_resnet::{CifarBlock, CifarResNet, CifarResNetConfig};
+pub use classifier::{Classifier, ClassifierConfig};
+pub use conv::{Conv2d, Conv2dConfig, ConvInit};
+pub use cosine::{Cosine, CosineConfig, CosineInit, CosineScale};
+pub use error::{ModelError, ShapeMismatch};
+pub use head::{ClassifierHead, HeadConfig};
+pub use linear::{Linear, LinearConfig};
+pub use resnet::{ResNet, ResNetConfig, ResNetFeatures};
+pub use tau_normalized::{TauNormalized, TauNormalizedConfig};
+pub use weight_file::{WeightEntry, inspect};
+pub use weight_init::{Fill, WeightInit};
+pub use weights::{LoadReport, LoadScope};

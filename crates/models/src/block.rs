@@ -1,0 +1,150 @@
+//! Residual blocks of the ImageNet ResNets.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use longtail_kernels::{add_relu, relu};
+
+use crate::batch_norm::{BatchNorm2d, BatchNorm2dConfig};
+use crate::conv::{Conv2d, Conv2dConfig};
+use crate::weight_init::WeightInit;
+
+/// Shape of one residual block.
+#[derive(Clone, Debug)]
+pub struct BlockConfig {
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the stage before expansion: 64, 128, 256, 512.
+    pub planes: usize,
+    /// Stride of the 3x3 convolution that halves the map (the first one in a basic block, the
+    /// second one in a bottleneck, as in torchvision's "v1.5").
+    pub stride: usize,
+    /// Channel groups of the bottleneck's 3x3 convolution: 32 in ResNeXt.
+    pub groups: usize,
+    /// Channels per group at 64 planes: 64 in ResNet, 4 in ResNeXt-50 32x4d.
+    pub width_per_group: usize,
+    /// Three convolutions (1x1, 3x3, 1x1) instead of two.
+    pub is_bottleneck: bool,
+}
+
+impl BlockConfig {
+    /// Channels of the output.
+    pub fn out_channels(&self) -> usize {
+        if self.is_bottleneck { self.planes * 4 } else { self.planes }
+    }
+
+    /// Makes the block.
+    pub fn init(&self, init: &WeightInit) -> ResidualBlock {
+        if self.is_bottleneck {
+            ResidualBlock::Bottleneck(self.bottleneck(init))
+        } else {
+            ResidualBlock::Basic(self.basic(init))
+        }
+    }
+
+    fn basic(&self, init: &WeightInit) -> BasicBlock {
+        let conv1 = Conv2dConfig::new(self.in_channels, self.planes, 3).with_stride(self.stride);
+        let conv2 = Conv2dConfig::new(self.planes, self.planes, 3);
+        let norm = BatchNorm2dConfig::new(self.planes);
+        BasicBlock {
+            conv1: conv1.with_padding(1).init(&init.child("conv1")),
+            bn1: norm.init(&init.child("bn1")),
+            conv2: conv2.with_padding(1).init(&init.child("conv2")),
+            bn2: norm.init(&init.child("bn2")),
+            downsample: self.downsample(init),
+        }
+    }
+
+    fn bottleneck(&self, init: &WeightInit) -> Bottleneck {
+        let width = self.planes * self.width_per_group / 64 * self.groups;
+        let conv2 = Conv2dConfig::new(width, width, 3).with_stride(self.stride).with_padding(1);
+        let norm = BatchNorm2dConfig::new(width);
+        Bottleneck {
+            conv1: Conv2dConfig::new(self.in_channels, width, 1).init(&init.child("conv1")),
+            bn1: norm.init(&init.child("bn1")),
+            conv2: conv2.with_groups(self.groups).init(&init.child("conv2")),
+            bn2: norm.init(&init.child("bn2")),
+            conv3: Conv2dConfig::new(width, self.out_channels(), 1).init(&init.child("conv3")),
+            bn3: BatchNorm2dConfig::new(self.out_channels()).init(&init.child("bn3")),
+            downsample: self.downsample(init),
+        }
+    }
+
+    fn downsample(&self, init: &WeightInit) -> Option<(Conv2d, BatchNorm2d)> {
+        if self.stride == 1 && self.in_channels == self.out_channels() {
+            return None;
+        }
+        let conv = Conv2dConfig::new(self.in_channels, self.out_channels(), 1);
+        let norm = BatchNorm2dConfig::new(self.out_channels());
+        let init = init.child("downsample");
+        Some((conv.with_stride(self.stride).init(&init.child("0")), norm.init(&init.child("1"))))
+    }
+}
+
+/// A block of either kind.
+#[derive(Module, Debug)]
+pub enum ResidualBlock {
+    /// ResNet-18 and 34.
+    Basic(BasicBlock),
+    /// ResNet-50 and deeper, ResNeXt.
+    Bottleneck(Bottleneck),
+}
+
+impl ResidualBlock {
+    /// # Shapes
+    /// - x: `[batch, in_channels, height, width]`
+    /// - output: `[batch, out_channels, ceil(height / stride), ceil(width / stride)]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Basic(block) => block.forward(x),
+            Self::Bottleneck(block) => block.forward(x),
+        }
+    }
+}
+
+/// Two 3x3 convolutions and a shortcut.
+#[derive(Module, Debug)]
+pub struct BasicBlock {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    conv2: Conv2d,
+    bn2: BatchNorm2d,
+    downsample: Option<(Conv2d, BatchNorm2d)>,
+}
+
+impl BasicBlock {
+    /// `relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let y = relu(self.bn1.forward(self.conv1.forward(x.clone())));
+        let y = self.bn2.forward(self.conv2.forward(y));
+        add_relu(y, shortcut(&self.downsample, x))
+    }
+}
+
+/// A 1x1 convolution down, a 3x3 one, a 1x1 one up, and a shortcut.
+#[derive(Module, Debug)]
+pub struct Bottleneck {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    conv2: Conv2d,
+    bn2: BatchNorm2d,
+    conv3: Conv2d,
+    bn3: BatchNorm2d,
+    downsample: Option<(Conv2d, BatchNorm2d)>,
+}
+
+impl Bottleneck {
+    /// `relu(bn3(conv3(relu(bn2(conv2(relu(bn1(conv1(x)))))))) + shortcut(x))`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let y = relu(self.bn1.forward(self.conv1.forward(x.clone())));
+        let y = relu(self.bn2.forward(self.conv2.forward(y)));
+        let y = self.bn3.forward(self.conv3.forward(y));
+        add_relu(y, shortcut(&self.downsample, x))
+    }
+}
+
+fn shortcut(downsample: &Option<(Conv2d, BatchNorm2d)>, x: Tensor<4>) -> Tensor<4> {
+    match downsample {
+        Some((conv, norm)) => norm.forward(conv.forward(x)),
+        None => x,
+    }
+}

@@ -1,0 +1,133 @@
+//! The small ResNets of CIFAR, with padded shortcuts.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, s};
+use longtail_kernels::{add_relu, relu};
+
+use crate::backbone::global_average;
+use crate::batch_norm::{BatchNorm2d, BatchNorm2dConfig};
+use crate::conv::{Conv2d, Conv2dConfig, ConvInit};
+use crate::weight_init::WeightInit;
+
+/// Configuration of [`CifarResNet`].
+#[derive(Clone, Debug)]
+pub struct CifarResNetConfig {
+    /// Blocks in each of the three stages: `(depth - 2) / 6`.
+    pub blocks_per_stage: usize,
+    /// First weights of the convolutions. Default: PyTorch's own.
+    pub init: ConvInit,
+}
+
+impl CifarResNetConfig {
+    /// Channels of the pooled features.
+    pub const NUM_FEATURES: usize = 64;
+
+    /// `blocks_per_stage` is 3 for ResNet-20, 5 for 32, 7 for 44, 9 for 56.
+    pub fn new(blocks_per_stage: usize) -> Self {
+        Self { blocks_per_stage, init: ConvInit::PyTorchDefault }
+    }
+
+    /// Makes the network.
+    pub fn init(&self, init: &WeightInit) -> CifarResNet {
+        let stage = |stage: usize| -> Vec<CifarBlock> {
+            let init = init.child(&format!("layer{}", stage + 1));
+            let channels = 16 << stage;
+            let block = |i: usize| {
+                let narrow = stage > 0 && i == 0;
+                let in_channels = if narrow { channels / 2 } else { channels };
+                self.block(in_channels, channels, &init.child(&i.to_string()))
+            };
+            (0..self.blocks_per_stage).map(block).collect()
+        };
+        CifarResNet {
+            conv1: self.conv(3, 16, 1).init(&init.child("conv1")),
+            bn1: BatchNorm2dConfig::new(16).init(&init.child("bn1")),
+            layer1: stage(0),
+            layer2: stage(1),
+            layer3: stage(2),
+        }
+    }
+
+    fn block(&self, in_channels: usize, channels: usize, init: &WeightInit) -> CifarBlock {
+        let stride = if in_channels == channels { 1 } else { 2 };
+        let norm = BatchNorm2dConfig::new(channels);
+        CifarBlock {
+            conv1: self.conv(in_channels, channels, stride).init(&init.child("conv1")),
+            bn1: norm.init(&init.child("bn1")),
+            conv2: self.conv(channels, channels, 1).init(&init.child("conv2")),
+            bn2: norm.init(&init.child("bn2")),
+            stride,
+            added_channels: channels - in_channels,
+        }
+    }
+
+    fn conv(&self, in_channels: usize, channels: usize, stride: usize) -> Conv2dConfig {
+        let conv = Conv2dConfig::new(in_channels, channels, 3).with_stride(stride);
+        conv.with_padding(1).with_init(self.init)
+    }
+}
+
+/// ResNet-20, 32, 44 or 56 for 32x32 images, without its classifier.
+///
+/// Source: He et al., section 4.2, <https://arxiv.org/abs/1512.03385>. Shortcuts have no parameters
+/// (option A). Parameter names are those of the usual PyTorch versions: `layer1.0.conv1.weight`.
+#[derive(Module, Debug)]
+pub struct CifarResNet {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    layer1: Vec<CifarBlock>,
+    layer2: Vec<CifarBlock>,
+    layer3: Vec<CifarBlock>,
+}
+
+impl CifarResNet {
+    /// Blocks in each of the three stages.
+    pub fn blocks_per_stage(&self) -> usize {
+        self.layer1.len()
+    }
+
+    /// # Shapes
+    /// - images: `[batch, 3, height, width]`, usually 32x32
+    /// - output: `[batch, 64]`
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = relu(self.bn1.forward(self.conv1.forward(images)));
+        let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3);
+        global_average(blocks.fold(x, |x, block| block.forward(x)))
+    }
+}
+
+/// Two 3x3 convolutions and a shortcut without parameters.
+#[derive(Module, Debug)]
+pub struct CifarBlock {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    conv2: Conv2d,
+    bn2: BatchNorm2d,
+    stride: usize,
+    added_channels: usize,
+}
+
+impl CifarBlock {
+    /// # Shapes
+    /// - x: `[batch, in_channels, height, width]`
+    /// - output: `[batch, channels, ceil(height / stride), ceil(width / stride)]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let y = relu(self.bn1.forward(self.conv1.forward(x.clone())));
+        let y = self.bn2.forward(self.conv2.forward(y));
+        add_relu(y, self.shortcut(x))
+    }
+
+    /// Every `stride`-th pixel; half of the new channels before and half after are zero.
+    fn shortcut(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.stride == 1 && self.added_channels == 0 {
+            return x;
+        }
+        let step = self.stride as isize;
+        let x = x.slice(s![.., .., ..;step, ..;step]);
+        let [batch_size, _, height, width] = x.dims();
+        let device = x.device();
+        let zeros = |channels| Tensor::zeros([batch_size, channels, height, width], &device);
+        let before = self.added_channels / 2;
+        Tensor::cat(vec![zeros(before), x, zeros(self.added_channels - before)], 1)
+    }
+}

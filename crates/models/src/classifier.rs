@@ -1,0 +1,142 @@
+//! Images to logits.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, assert_shape};
+use serde::{Deserialize, Serialize};
+
+use crate::backbone::{Backbone, BackboneConfig};
+use crate::error::ModelError;
+use crate::head::{ClassifierHead, HeadConfig};
+use crate::weight_init::WeightInit;
+
+/// Configuration of a [`Classifier`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassifierConfig {
+    /// Images to features.
+    pub backbone: BackboneConfig,
+    /// Features to logits. Default: linear with bias.
+    #[serde(default)]
+    pub head: HeadConfig,
+}
+
+impl ClassifierConfig {
+    /// This backbone under a linear head.
+    pub fn new(backbone: BackboneConfig) -> Self {
+        Self { backbone, head: HeadConfig::default() }
+    }
+
+    /// Sets the head.
+    #[must_use]
+    pub fn with_head(mut self, head: HeadConfig) -> Self {
+        self.head = head;
+        self
+    }
+
+    /// Makes the classifier with the first weights of `seed`. `num_logits` and `prior_bias` are the
+    /// loss's answers. On an autodiff device it is ready to train.
+    ///
+    /// # Errors
+    /// If the head refuses its configuration; see [`HeadConfig::init`].
+    pub fn init(
+        &self,
+        num_logits: usize,
+        prior_bias: Option<f32>,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Classifier, ModelError> {
+        let init = WeightInit::new(seed, device);
+        let num_features = self.backbone.num_features();
+        let head = self.head.init(num_features, num_logits, prior_bias, &init.child("head"))?;
+        Ok(Classifier { backbone: self.backbone.init(&init), head })
+    }
+}
+
+/// An image classifier.
+#[derive(Module, Debug)]
+pub struct Classifier {
+    /// Images to features.
+    pub backbone: Backbone,
+    /// Features to logits.
+    pub head: ClassifierHead,
+}
+
+impl Classifier {
+    /// # Shapes
+    /// - images: `[batch, 3, height, width]`
+    /// - output: logits `[batch, num_logits]`
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.head.forward(self.features(images))
+    }
+
+    /// What the head sees.
+    ///
+    /// # Shapes
+    /// - images: `[batch, 3, height, width]`; the batch may be empty
+    /// - output: `[batch, num_features]`
+    pub fn features(&self, images: Tensor<4>) -> Tensor<2> {
+        assert_shape!(images, [_, 3, _, _]);
+        if images.dims()[0] == 0 {
+            return Tensor::zeros([0, self.num_features()], &images.device());
+        }
+        self.backbone.forward(images)
+    }
+
+    /// Width of the features.
+    pub fn num_features(&self) -> usize {
+        self.backbone.num_features()
+    }
+
+    /// Columns of the output.
+    pub fn num_logits(&self) -> usize {
+        self.head.num_logits()
+    }
+
+    /// Number of trained values; running statistics do not count.
+    pub fn num_parameters(&self) -> usize {
+        let mut counter = ParameterCounter::default();
+        self.visit(&mut counter);
+        counter.total
+    }
+
+    /// A copy that later training of this model can't change: parameters, running statistics and
+    /// their ids. For an exponential moving average or a teacher.
+    ///
+    /// `clone` does the same, as tensors are values and [`Buffer`](crate::Buffer) does not share its
+    /// cell; this name says that it is meant.
+    #[must_use]
+    pub fn deep_copy(&self) -> Self {
+        self.clone()
+    }
+
+    /// The same features under the tau-normalised weights of this head.
+    ///
+    /// # Errors
+    /// If the head is a cosine head, or `tau` is negative or not finite.
+    pub fn tau_normalized(&self, tau: f64) -> Result<Self, ModelError> {
+        Ok(Self { backbone: self.backbone.clone(), head: self.head.tau_normalized(tau)? })
+    }
+}
+
+/// Counts float parameters whose last name is not a running statistic's.
+#[derive(Default)]
+struct ParameterCounter {
+    names: Vec<String>,
+    total: usize,
+}
+
+impl ModuleVisitor for ParameterCounter {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.names.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.names.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !self.names.last().is_some_and(|name| name.starts_with("running_")) {
+            self.total += param.shape().num_elements();
+        }
+    }
+}

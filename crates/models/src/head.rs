@@ -1,0 +1,113 @@
+//! The last layer, from features to logits.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::cosine::{Cosine, CosineConfig};
+use crate::error::ModelError;
+use crate::linear::{Linear, LinearConfig};
+use crate::tau_normalized::{TauNormalized, TauNormalizedConfig};
+use crate::weight_init::WeightInit;
+
+/// Which classifier sits on the features: `kind = "linear" | "cosine" | "tau-normalized"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum HeadConfig {
+    /// See [`Linear`].
+    Linear(LinearConfig),
+    /// See [`Cosine`].
+    Cosine(CosineConfig),
+    /// See [`TauNormalized`].
+    TauNormalized(TauNormalizedConfig),
+}
+
+impl Default for HeadConfig {
+    fn default() -> Self {
+        Self::Linear(LinearConfig::default())
+    }
+}
+
+impl HeadConfig {
+    /// Makes the head.
+    ///
+    /// # Errors
+    /// If there are no logits, a value is out of range, or the loss wants a bias (`prior_bias`) that
+    /// the head does not have.
+    pub fn init(
+        &self,
+        num_features: usize,
+        num_logits: usize,
+        prior_bias: Option<f32>,
+        init: &WeightInit,
+    ) -> Result<ClassifierHead, ModelError> {
+        if num_logits == 0 {
+            let (name, value) = ("num_logits", "0".to_owned());
+            return Err(ModelError::InvalidValue { name, value, expected: "at least 1" });
+        }
+        let (features, logits, bias) = (num_features, num_logits, prior_bias);
+        Ok(match self {
+            Self::Linear(c) => ClassifierHead::Linear(c.init(features, logits, bias, init)?),
+            Self::Cosine(c) => ClassifierHead::Cosine(c.init(features, logits, bias, init)?),
+            Self::TauNormalized(c) => {
+                ClassifierHead::TauNormalized(c.init(features, logits, bias, init)?)
+            }
+        })
+    }
+}
+
+/// A classifier on pooled features.
+#[derive(Module, Debug)]
+pub enum ClassifierHead {
+    /// Weight and bias.
+    Linear(Linear),
+    /// Scaled cosine.
+    Cosine(Cosine),
+    /// A trained linear head with shortened rows.
+    TauNormalized(TauNormalized),
+}
+
+impl ClassifierHead {
+    /// # Shapes
+    /// - features: `[rows, num_features]`
+    /// - output: `[rows, num_logits]`
+    pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Linear(head) => head.forward(features),
+            Self::Cosine(head) => head.forward(features),
+            Self::TauNormalized(head) => head.forward(features),
+        }
+    }
+
+    /// The name in recipes.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Linear(_) => "linear",
+            Self::Cosine(_) => "cosine",
+            Self::TauNormalized(_) => "tau-normalized",
+        }
+    }
+
+    /// Columns of the output.
+    pub fn num_logits(&self) -> usize {
+        let weight = match self {
+            Self::Linear(head) => &head.weight,
+            Self::Cosine(head) => &head.weight,
+            Self::TauNormalized(head) => &head.weight,
+        };
+        weight.dims()[0]
+    }
+
+    /// The head with the weights of this linear or tau-normalised one and exponent `tau`.
+    ///
+    /// # Errors
+    /// If this is a cosine head, or `tau` is negative or not finite.
+    pub fn tau_normalized(&self, tau: f64) -> Result<Self, ModelError> {
+        let weight = match self {
+            Self::Linear(head) => &head.weight,
+            Self::TauNormalized(head) => &head.weight,
+            Self::Cosine(_) => return Err(ModelError::NotLinear { head: self.name() }),
+        };
+        Ok(Self::TauNormalized(TauNormalized::new(weight.clone(), tau)?))
+    }
+}
