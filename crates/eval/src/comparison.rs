@@ -1,10 +1,13 @@
 //! Several reports side by side.
 
+use std::path::Path;
+
 use longtail_types::ShotGroup;
 use serde::Serialize;
 
 use crate::{
     ClassificationReport, EvalError,
+    files::write_whole,
     report::mean,
     table::{Table, percent, plural},
     text::GROUPS,
@@ -111,6 +114,25 @@ impl Comparison {
     /// If a number is not finite, which a report cannot hold.
     pub fn json(&self) -> Result<String, EvalError> {
         crate::json::to_json(self)
+    }
+
+    /// Writes `comparison.json`, `comparison.md` and `comparison.svg` into an existing folder, each
+    /// whole or not at all.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(&self, folder: &Path, title: &str) -> Result<(), EvalError> {
+        let mut markdown = format!("# {title}\n\n{}", self.markdown());
+        markdown.push_str("\n![Accuracy by training images](comparison.svg)\n");
+        let files = [
+            ("comparison.json", self.json()?),
+            ("comparison.md", markdown),
+            ("comparison.svg", self.svg(title)?),
+        ];
+        for (name, contents) in files {
+            write_whole(&folder.join(name), contents.as_bytes())?;
+        }
+        Ok(())
     }
 
     pub(crate) fn columns(&self) -> &[Column] {

@@ -201,17 +201,18 @@ impl ClassificationReport {
         Ok(report)
     }
 
-    /// Writes `report.json`, `report.md` and `classes.csv` into an existing folder. All
+    /// Writes `report.json`, `report.md`, `classes.csv` and the plots into an existing folder. All
     /// are made before the first is written, and each is written whole or not at all.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), EvalError> {
-        let files = vec![
+        let mut files = vec![
             ("report.json", to_json(self)?),
             ("report.md", self.markdown()),
             ("classes.csv", self.csv()),
         ];
+        files.extend(self.plots()?);
         for (name, contents) in files {
             write_whole(&folder.join(name), contents.as_bytes())?;
         }

@@ -42,6 +42,7 @@ impl ClassificationReport {
         let mut text = format!("# {}\n\n", self.name);
         text.push_str(&self.headline().markdown());
         text.push_str(&format!("\n## Protocol\n\n{}", self.protocol_list()));
+        text.push_str(PLOTS);
         text.push_str(&format!("\n## Classes\n\n{}", self.class_table()));
         let pairs = self.confusion.most_confused(10);
         if !pairs.is_empty() {
@@ -174,6 +175,14 @@ impl ClassificationReport {
 }
 
 pub(crate) const GROUPS: [ShotGroup; 3] = [ShotGroup::Many, ShotGroup::Medium, ShotGroup::Few];
+
+const PLOTS: &str = "
+## Plots
+
+![Accuracy of each class](class_accuracy.svg)
+![Training images of each class](class_distribution.svg)
+![Confusion](confusion.svg)
+";
 
 /// `more than 100`, `20 to 100`, `fewer than 20`.
 pub(crate) fn bounds(group: ShotGroup, thresholds: ShotThresholds) -> String {
