@@ -6,7 +6,10 @@ use burn::{
 };
 
 use crate::{
-    BalancedSoftmaxLoss, CrossEntropyLoss, LossError, LossMethod, Reduction, RowLabels,
+    BalancedSigmoidLoss, BalancedSoftmaxLoss, BinaryCrossEntropyLoss, ClassBalancedLoss,
+    CrossEntropyLoss, EqualizationLoss, EqualizationV2Loss, FocalLoss, LdamLoss,
+    LogitAdjustmentLoss, LossError, LossMethod, Reduction, RowLabels, SeesawLoss,
+    SoftmaxEqualizationLoss,
     check::check,
     layout::{Background, Layout},
     output::{LossOutput, StatisticsUpdate},
@@ -21,22 +24,62 @@ use crate::{
 pub enum ClassificationLoss {
     /// Softmax cross-entropy.
     CrossEntropy(CrossEntropyLoss),
+    /// Sigmoid cross-entropy.
+    BinaryCrossEntropy(BinaryCrossEntropyLoss),
+    /// Focal loss.
+    Focal(FocalLoss),
+    /// Class-balanced loss.
+    ClassBalanced(ClassBalancedLoss),
+    /// Equalization Loss.
+    Equalization(EqualizationLoss),
+    /// Softmax Equalization Loss.
+    SoftmaxEqualization(SoftmaxEqualizationLoss),
+    /// Equalization Loss v2.
+    EqualizationV2(EqualizationV2Loss),
     /// Balanced Softmax.
     BalancedSoftmax(BalancedSoftmaxLoss),
+    /// Balanced Sigmoid.
+    BalancedSigmoid(BalancedSigmoidLoss),
+    /// Logit adjustment.
+    LogitAdjustment(LogitAdjustmentLoss),
+    /// Label-distribution-aware margin loss.
+    Ldam(LdamLoss),
+    /// Seesaw loss.
+    Seesaw(SeesawLoss),
 }
 
 impl ClassificationLoss {
     fn method(&self) -> &dyn LossMethod {
         match self {
             Self::CrossEntropy(loss) => loss,
+            Self::BinaryCrossEntropy(loss) => loss,
+            Self::Focal(loss) => loss,
+            Self::ClassBalanced(loss) => loss,
+            Self::Equalization(loss) => loss,
+            Self::SoftmaxEqualization(loss) => loss,
+            Self::EqualizationV2(loss) => loss,
             Self::BalancedSoftmax(loss) => loss,
+            Self::BalancedSigmoid(loss) => loss,
+            Self::LogitAdjustment(loss) => loss,
+            Self::Ldam(loss) => loss,
+            Self::Seesaw(loss) => loss,
         }
     }
 
     fn method_mut(&mut self) -> &mut dyn LossMethod {
         match self {
             Self::CrossEntropy(loss) => loss,
+            Self::BinaryCrossEntropy(loss) => loss,
+            Self::Focal(loss) => loss,
+            Self::ClassBalanced(loss) => loss,
+            Self::Equalization(loss) => loss,
+            Self::SoftmaxEqualization(loss) => loss,
+            Self::EqualizationV2(loss) => loss,
             Self::BalancedSoftmax(loss) => loss,
+            Self::BalancedSigmoid(loss) => loss,
+            Self::LogitAdjustment(loss) => loss,
+            Self::Ldam(loss) => loss,
+            Self::Seesaw(loss) => loss,
         }
     }
 

@@ -5,7 +5,10 @@ use longtail_types::ClassCounts;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BalancedSoftmaxConfig, ClassificationLoss, CrossEntropyConfig, LossError, layout::Layout,
+    BalancedSigmoidConfig, BalancedSoftmaxConfig, BinaryCrossEntropyConfig, ClassBalancedConfig,
+    ClassificationLoss, CrossEntropyConfig, EqualizationConfig, EqualizationV2Config, FocalConfig,
+    LdamConfig, LogitAdjustmentConfig, LossError, SeesawConfig, SoftmaxEqualizationConfig,
+    layout::Layout,
 };
 
 /// Which loss, and its settings; `method = "balanced-softmax"` in a recipe. Unknown keys are errors.
@@ -15,8 +18,31 @@ use crate::{
 pub enum ClassificationLossConfig {
     /// Softmax cross-entropy.
     CrossEntropy(CrossEntropyConfig),
+    /// Sigmoid cross-entropy.
+    BinaryCrossEntropy(BinaryCrossEntropyConfig),
+    /// Focal loss.
+    Focal(FocalConfig),
+    /// Class-balanced loss.
+    ClassBalanced(ClassBalancedConfig),
+    /// Equalization Loss.
+    #[serde(rename = "eql")]
+    Equalization(EqualizationConfig),
+    /// Softmax Equalization Loss.
+    #[serde(rename = "seql")]
+    SoftmaxEqualization(SoftmaxEqualizationConfig),
+    /// Equalization Loss v2.
+    #[serde(rename = "eql-v2")]
+    EqualizationV2(EqualizationV2Config),
     /// Balanced Softmax.
     BalancedSoftmax(BalancedSoftmaxConfig),
+    /// Balanced Sigmoid.
+    BalancedSigmoid(BalancedSigmoidConfig),
+    /// Logit adjustment.
+    LogitAdjustment(LogitAdjustmentConfig),
+    /// Label-distribution-aware margin loss.
+    Ldam(LdamConfig),
+    /// Seesaw loss.
+    Seesaw(SeesawConfig),
 }
 
 impl Default for ClassificationLossConfig {
@@ -30,7 +56,17 @@ impl ClassificationLossConfig {
     pub fn layout(&self, num_classes: usize) -> Layout {
         match self {
             Self::CrossEntropy(config) => config.layout(num_classes),
+            Self::BinaryCrossEntropy(config) => config.layout(num_classes),
+            Self::Focal(config) => config.layout(num_classes),
+            Self::ClassBalanced(config) => config.layout(num_classes),
+            Self::Equalization(config) => config.layout(num_classes),
+            Self::SoftmaxEqualization(config) => config.layout(num_classes),
+            Self::EqualizationV2(config) => config.layout(num_classes),
             Self::BalancedSoftmax(config) => config.layout(num_classes),
+            Self::BalancedSigmoid(config) => config.layout(num_classes),
+            Self::LogitAdjustment(config) => config.layout(num_classes),
+            Self::Ldam(config) => config.layout(num_classes),
+            Self::Seesaw(config) => config.layout(num_classes),
         }
     }
 
@@ -54,9 +90,22 @@ impl ClassificationLossConfig {
         device: &Device,
     ) -> Result<ClassificationLoss, LossError> {
         use ClassificationLoss as Loss;
+        let num_classes = counts.num_classes();
         Ok(match self {
-            Self::CrossEntropy(config) => Loss::CrossEntropy(config.init(counts.num_classes())),
+            Self::CrossEntropy(config) => Loss::CrossEntropy(config.init(num_classes)),
+            Self::BinaryCrossEntropy(config) => Loss::BinaryCrossEntropy(config.init(num_classes)?),
+            Self::Focal(config) => Loss::Focal(config.init(num_classes, device)?),
+            Self::ClassBalanced(config) => Loss::ClassBalanced(config.init(counts, device)?),
+            Self::Equalization(config) => Loss::Equalization(config.init(counts, device)?),
+            Self::SoftmaxEqualization(config) => {
+                Loss::SoftmaxEqualization(config.init(counts, device)?)
+            }
+            Self::EqualizationV2(config) => Loss::EqualizationV2(config.init(num_classes, device)?),
             Self::BalancedSoftmax(config) => Loss::BalancedSoftmax(config.init(counts, device)?),
+            Self::BalancedSigmoid(config) => Loss::BalancedSigmoid(config.init(counts, device)?),
+            Self::LogitAdjustment(config) => Loss::LogitAdjustment(config.init(counts, device)?),
+            Self::Ldam(config) => Loss::Ldam(config.init(counts, device)?),
+            Self::Seesaw(config) => Loss::Seesaw(config.init(num_classes, device)?),
         })
     }
 }

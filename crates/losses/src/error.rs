@@ -85,6 +85,16 @@ pub enum LossError {
         /// The frequency.
         value: f64,
     },
+    /// A frequency of 0 or 1, whose log-odds are infinite.
+    #[error(
+        "frequency {value} of class {class} has infinite log-odds; it must lie between 0 and 1"
+    )]
+    InfinitePrior {
+        /// The class.
+        class: usize,
+        /// The frequency.
+        value: f64,
+    },
     /// A parameter outside its range.
     #[error("{name} must be {expected}, got {value}")]
     Parameter {

@@ -1,6 +1,9 @@
 //! Rows made safe for a kernel, and their reduction.
 
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::{
+    module::Param,
+    tensor::{Bool, Device, Int, Tensor},
+};
 use longtail_kernels::{Labels, SigmoidTerms, SoftmaxTerms, sigmoid_loss, softmax_loss};
 
 use crate::{
@@ -11,6 +14,11 @@ use crate::{
 pub(crate) fn table(values: impl IntoIterator<Item = f64>, device: &Device) -> Tensor<1> {
     let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
     Tensor::from_floats(values.as_slice(), &device.clone().without_autodiff())
+}
+
+/// Statistics of a stateful loss: part of a module record, not trained.
+pub(crate) fn statistic(values: Tensor<1>) -> Param<Tensor<1>> {
+    Param::from_tensor(values.without_autodiff()).set_require_grad(false)
 }
 
 /// Rows whose shapes were checked. Ignored rows have label 0 and logits 0, so that neither a stray
