@@ -1,0 +1,152 @@
+//! The loader and its epochs.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::{Builder, JoinHandle};
+
+use super::LoaderConfig;
+use super::cache::Cache;
+use super::maker::BatchMaker;
+use super::queue::OrderedQueue;
+use crate::error::check_positive;
+use crate::{Batch, DataError, ImageDataset, Pipeline, Sampler, SamplerConfig};
+
+/// Loads batches in order, ahead of the caller, from any place of any epoch.
+///
+/// What is loaded is a function of (seed, epoch, place in the epoch), whatever the number of
+/// workers.
+#[derive(Debug)]
+pub struct Loader {
+    maker: Arc<BatchMaker>,
+    sampler: Sampler,
+    config: LoaderConfig,
+}
+
+impl Loader {
+    /// A loader of `dataset`.
+    ///
+    /// # Errors
+    /// If the data set is empty or a setting is outside its range.
+    pub fn new(
+        dataset: Arc<ImageDataset>,
+        pipeline: Pipeline,
+        sampler: SamplerConfig,
+        config: LoaderConfig,
+    ) -> Result<Self, DataError> {
+        check_positive("batch-size", config.batch_size)?;
+        if dataset.is_empty() {
+            return Err(DataError::EmptyDataset);
+        }
+        let sampler = Sampler::new(sampler, &dataset, config.seed)?;
+        if config.drop_last && config.batch_size > sampler.len() {
+            let expected = "at most the number of images when the last batch is dropped";
+            return Err(DataError::setting("batch-size", expected, config.batch_size));
+        }
+        let cache = Cache::new(dataset.len(), config.cache_bytes);
+        let (seed, batch_size) = (config.seed, config.batch_size);
+        let maker = Arc::new(BatchMaker { dataset, pipeline, cache, seed, batch_size });
+        Ok(Self { maker, sampler, config })
+    }
+
+    /// Batches in an epoch.
+    pub fn num_batches(&self) -> usize {
+        let (images, size) = (self.sampler.len(), self.config.batch_size);
+        if self.config.drop_last { images / size } else { images.div_ceil(size) }
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Arc<ImageDataset> {
+        &self.maker.dataset
+    }
+
+    /// The sampler.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// The batches of an epoch (from 0), from batch `start_batch` on.
+    ///
+    /// Threads start here and end when the iterator is dropped. If an image cannot be loaded, the
+    /// error takes the place of its batch, and the batches after it follow.
+    pub fn epoch(&self, epoch: u64, start_batch: usize) -> Epoch {
+        let job =
+            Arc::new(Job { maker: self.maker.clone(), order: self.sampler.order(epoch), epoch });
+        let end = self.num_batches();
+        let start = start_batch.min(end);
+        let workers = self.config.workers.min(end - start);
+        let ahead = self.config.prefetch.unwrap_or(2 * workers).max(workers);
+        let queue = Arc::new(OrderedQueue::new(start, end, ahead));
+        let spawn = |i| {
+            let (queue, job) = (queue.clone(), job.clone());
+            Builder::new().name(format!("loader-{i}")).spawn(move || job.work(&queue))
+        };
+        // A thread that the system refuses is done without.
+        let threads: Vec<_> = (0..workers).filter_map(|i| spawn(i).ok()).collect();
+        Epoch { queue, job, threads, remaining: end - start }
+    }
+}
+
+/// The batches of one epoch.
+#[derive(Debug)]
+pub struct Epoch {
+    queue: Arc<OrderedQueue<Result<Batch, DataError>>>,
+    job: Arc<Job>,
+    /// Empty if the caller's thread does the work.
+    threads: Vec<JoinHandle<()>>,
+    remaining: usize,
+}
+
+/// What the workers of an epoch share.
+#[derive(Debug)]
+struct Job {
+    maker: Arc<BatchMaker>,
+    order: Vec<usize>,
+    epoch: u64,
+}
+
+impl Job {
+    fn work(&self, queue: &OrderedQueue<Result<Batch, DataError>>) {
+        while let Some(batch) = queue.next_job() {
+            if let Some(result) = self.make(batch, queue.stop()) {
+                queue.finish(batch, result);
+            }
+        }
+    }
+
+    fn make(&self, batch: usize, stop: &AtomicBool) -> Option<Result<Batch, DataError>> {
+        self.maker.make(&self.order, self.epoch, batch, stop)
+    }
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.remaining == 0 {
+            return None;
+        }
+        self.remaining -= 1;
+        if self.threads.is_empty() {
+            let batch = self.queue.next_job()?;
+            let result = self.job.make(batch, self.queue.stop())?;
+            self.queue.finish(batch, result);
+        }
+        self.queue.next_result()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.remaining, Some(self.remaining))
+    }
+}
+
+impl ExactSizeIterator for Epoch {}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.queue.close();
+        for thread in self.threads.drain(..) {
+            // A panic inside a worker was caught and handed over as an error.
+            let _ = thread.join();
+        }
+    }
+}

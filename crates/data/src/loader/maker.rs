@@ -1,0 +1,82 @@
+//! Making one batch.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::cache::Cache;
+use crate::random::{KeyedRng, Stream};
+use crate::{Batch, DataError, ImageDataset, Pipeline};
+
+/// What is needed to make any batch of any epoch.
+#[derive(Debug)]
+pub(super) struct BatchMaker {
+    pub(super) dataset: Arc<ImageDataset>,
+    pub(super) pipeline: Pipeline,
+    pub(super) cache: Cache,
+    pub(super) seed: u64,
+    pub(super) batch_size: usize,
+}
+
+impl BatchMaker {
+    /// Batch number `batch` of an epoch with this `order`; `None` once `stop` is set.
+    pub(super) fn make(
+        &self,
+        order: &[usize],
+        epoch: u64,
+        batch: usize,
+        stop: &AtomicBool,
+    ) -> Option<Result<Batch, DataError>> {
+        let work = || self.make_unguarded(order, epoch, batch, stop);
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            let message = text.unwrap_or("no message").to_owned();
+            Some(Err(DataError::WorkerPanicked { batch, message }))
+        })
+    }
+
+    fn make_unguarded(
+        &self,
+        order: &[usize],
+        epoch: u64,
+        batch: usize,
+        stop: &AtomicBool,
+    ) -> Option<Result<Batch, DataError>> {
+        let start = batch * self.batch_size;
+        let indices = &order[start..(start + self.batch_size).min(order.len())];
+        let labels = indices.iter().map(|&index| self.dataset.labels()[index]).collect();
+        let (images, size) = (Vec::new(), [0, 0]);
+        let mut result = Batch { images, size, labels, indices: indices.to_vec() };
+        for (i, &index) in indices.iter().enumerate() {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let rng = KeyedRng::new(self.seed, Stream::Augment, epoch, (start + i) as u64);
+            if let Err(error) = self.add_image(&mut result, i, index, rng) {
+                return Some(Err(error.with_item(|| self.dataset.item_name(index))));
+            }
+        }
+        Some(Ok(result))
+    }
+
+    fn add_image(
+        &self,
+        batch: &mut Batch,
+        position: usize,
+        index: usize,
+        mut rng: KeyedRng,
+    ) -> Result<(), DataError> {
+        let image = self.cache.load(&self.dataset, index)?;
+        let size = self.pipeline.apply(image, &mut rng, &mut batch.images)?;
+        if position == 0 {
+            batch.size = size;
+            batch.images.reserve_exact((batch.len() - 1) * batch.images.len());
+        } else if size != batch.size {
+            let ([height, width], [batch_height, batch_width]) = (size, batch.size);
+            let item = self.dataset.item_name(index);
+            return Err(DataError::SizeMismatch { item, width, height, batch_width, batch_height });
+        }
+        Ok(())
+    }
+}

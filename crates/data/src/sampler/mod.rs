@@ -1,0 +1,8 @@
+//! Which image comes when: samplers for long-tailed sets.
+
+mod config;
+mod cycle;
+mod order;
+
+pub use config::SamplerConfig;
+pub use order::Sampler;

@@ -1,0 +1,3 @@
+//! Where image sets come from: one file per layout.
+
+mod class_folders;

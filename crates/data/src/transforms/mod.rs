@@ -1,0 +1,85 @@
+//! Transforms of decoded images, run on the host.
+
+mod crop;
+mod flip;
+mod normalize;
+mod pipeline;
+mod preset;
+mod random_resized_crop;
+mod resize;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+pub use crop::{CenterCrop, Fill, RandomCrop};
+pub use flip::HorizontalFlip;
+pub use normalize::Normalize;
+pub use pipeline::Pipeline;
+pub use preset::{PipelineConfig, Preset};
+pub use random_resized_crop::RandomResizedCrop;
+pub use resize::{Resize, ResizeShorter};
+
+use crate::random::KeyedRng;
+use crate::{DataError, RgbImage};
+
+/// What a transform may use beside the image.
+pub(crate) struct Context<'a> {
+    /// Random numbers of this image.
+    pub(crate) rng: &'a mut KeyedRng,
+    /// The colour that normalises to about 0.
+    pub(crate) mean_color: [u8; 3],
+}
+
+/// One transform, with its settings.
+///
+/// In a recipe: `{ op = "random-crop", size = 32, padding = 4 }`. Random ones draw from the
+/// generator of the image; the others ignore it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Transform {
+    /// To an exact size.
+    Resize(Resize),
+    /// Shorter side to a size, aspect ratio kept.
+    ResizeShorter(ResizeShorter),
+    /// The middle.
+    CenterCrop(CenterCrop),
+    /// A square anywhere in the padded image.
+    RandomCrop(RandomCrop),
+    /// A part of random area and shape, resized.
+    RandomResizedCrop(RandomResizedCrop),
+    /// Left and right swapped at random.
+    HorizontalFlip(HorizontalFlip),
+}
+
+impl Transform {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// If a setting is outside its range.
+    pub(crate) fn validate(&self) -> Result<(), DataError> {
+        match self {
+            Self::Resize(op) => op.validate(),
+            Self::ResizeShorter(op) => op.validate(),
+            Self::CenterCrop(op) => op.validate(),
+            Self::RandomCrop(op) => op.validate(),
+            Self::RandomResizedCrop(op) => op.validate(),
+            Self::HorizontalFlip(op) => op.validate(),
+        }
+    }
+
+    pub(crate) fn apply<'a>(
+        &self,
+        image: Cow<'a, RgbImage>,
+        context: &mut Context<'_>,
+    ) -> Result<Cow<'a, RgbImage>, DataError> {
+        match self {
+            Self::Resize(op) => op.apply(image),
+            Self::ResizeShorter(op) => op.apply(image),
+            Self::CenterCrop(op) => op.apply(image),
+            Self::RandomCrop(op) => op.apply(image, context),
+            Self::RandomResizedCrop(op) => op.apply(image, context),
+            Self::HorizontalFlip(op) => Ok(op.apply(image, context)),
+        }
+    }
+}
