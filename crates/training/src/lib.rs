@@ -1,1 +1,50 @@
 //! Recipes, the training loop, checkpoints and exact resume.
+//!
+//! A [`Recipe`] is typed TOML; [`train`] turns it into a run folder with weights and report. A run
+//! is a function of (recipe, seed, device): stopped at any moment, even by a kill, it continues from
+//! its last checkpoint to the same weights, bit for bit on the CPU at the same number of threads.
+//! [`evaluate`], [`TrainedModel`] and [`predict`] use the result.
+//!
+//! The parts work on any Burn module, for a loop of your own: [`Schedule`], [`Optimizer`],
+//! [`clip_global_norm`], [`GradientAverage`], [`Ema`].
+
+mod checkpoint;
+mod dataset;
+mod decoupled;
+mod ema;
+mod error;
+mod evaluate;
+mod files;
+mod gradients;
+mod metrics;
+mod optimizer;
+mod overrides;
+mod predict;
+mod progress;
+mod recipe;
+mod run_folder;
+mod schedule;
+mod tensors;
+#[cfg(test)]
+mod testing;
+mod threads;
+mod train;
+mod trained;
+mod trainer;
+
+pub use dataset::{DatasetConfig, DatasetSource, Datasets};
+pub use decoupled::{ClassifierRecipe, Features, train_classifier, train_decoupled};
+pub use ema::Ema;
+pub use error::TrainingError;
+pub use evaluate::evaluate;
+pub use gradients::{GradientAverage, clip_global_norm, global_norm};
+pub use metrics::{EvalNumbers, EvalPoint, TrainPoint};
+pub use optimizer::{DecayedParameters, Optimizer, OptimizerConfig};
+pub use predict::{ClassScore, Prediction, predict};
+pub use progress::ProgressMode;
+pub use recipe::{
+    EmaConfig, EvaluationConfig, GradientConfig, Recipe, ReweightingConfig, RunConfig,
+};
+pub use schedule::{Decay, MultiStep, Schedule, ScheduleConfig, Span};
+pub use train::{Outcome, TrainOptions, train};
+pub use trained::TrainedModel;

@@ -1,0 +1,266 @@
+//! Checkpoints: all that a run needs to go on, in one safetensors file.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::{BoolStore, DType, TensorData};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainingError;
+use crate::files::write_whole;
+use crate::tensors::NamedTensors;
+
+/// Version of the layout of the file.
+const FORMAT: u32 = 1;
+const STATE: &str = "longtail";
+const CHECKSUM: &str = "crc32";
+
+/// Where a run stands, beside its tensors.
+///
+/// Sample order, augmentation and first weights are functions of (seed, epoch, position), so the
+/// position stands for the state of every random generator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Version of the file layout.
+    pub format: u32,
+    /// The resolved recipe, as TOML.
+    pub recipe: String,
+    /// Training images per class.
+    pub class_counts: Vec<u64>,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+    /// Height and width of the training images after their transforms.
+    pub image_size: [usize; 2],
+    /// Epochs completed.
+    pub epoch: u64,
+    /// Batches of the present epoch that are done.
+    pub batch: u64,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Best test accuracy so far, and after how many epochs.
+    pub best: Option<BestScore>,
+    /// Length of `metrics.jsonl` at this point, in bytes.
+    pub metrics_bytes: u64,
+    /// Time spent in training so far, in seconds.
+    pub seconds: f64,
+    /// Steps and rows since the loss was last read.
+    pub window: WindowCounts,
+}
+
+/// The best evaluation of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestScore {
+    /// Test accuracy in `[0, 1]`.
+    pub accuracy: f32,
+    /// Number of epochs completed.
+    pub epoch: u64,
+}
+
+/// How much training lies behind the sums of loss and hits that were not read yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WindowCounts {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Batches (several per step with accumulation).
+    pub batches: u64,
+    /// Images.
+    pub rows: u64,
+}
+
+impl RunState {
+    /// The state of a run that has not begun.
+    pub(crate) fn new(recipe: String, class_counts: Vec<u64>, class_names: Vec<String>) -> Self {
+        Self {
+            format: FORMAT,
+            recipe,
+            class_counts,
+            class_names,
+            image_size: [0, 0],
+            epoch: 0,
+            batch: 0,
+            step: 0,
+            best: None,
+            metrics_bytes: 0,
+            seconds: 0.0,
+            window: WindowCounts::default(),
+        }
+    }
+}
+
+/// Writes a checkpoint, whole or not at all.
+///
+/// The file is an ordinary safetensors file (PyTorch opens it too): tensors `model.*`, `ema.*`,
+/// `loss.*`, `optimizer.*`, the state as JSON in the metadata, and a CRC-32 over all of it.
+pub(crate) fn save(
+    path: &Path,
+    state: &RunState,
+    tensors: &NamedTensors,
+) -> Result<(), TrainingError> {
+    let problem = |problem: String| TrainingError::Checkpoint { path: path.into(), problem };
+    let state = serde_json::to_string(state).map_err(|error| problem(error.to_string()))?;
+    let mut views = Vec::with_capacity(tensors.len());
+    let mut checksum = Checksum::new(&state);
+    for (name, data) in tensors {
+        let dtype = dtype_of(data.dtype()).ok_or_else(|| {
+            problem(format!("`{name}` has the unsupported type {:?}", data.dtype()))
+        })?;
+        checksum.add(name, data.as_bytes());
+        let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
+        views.push((name.as_str(), view.map_err(|error| problem(format!("{name}: {error}")))?));
+    }
+    let metadata = [(STATE.into(), state), (CHECKSUM.into(), checksum.finish())];
+    let bytes = safetensors::serialize(views, Some(HashMap::from(metadata)))
+        .map_err(|error| problem(error.to_string()))?;
+    write_whole(path, |file| file.write_all(&bytes))
+}
+
+/// Reads a checkpoint and verifies its checksum.
+pub(crate) fn load(path: &Path) -> Result<(RunState, NamedTensors), TrainingError> {
+    let bytes = fs::read(path)
+        .map_err(|source| TrainingError::Read { path: path.to_path_buf(), source })?;
+    parse(&bytes).map_err(|problem| TrainingError::Checkpoint { path: path.into(), problem })
+}
+
+fn parse(bytes: &[u8]) -> Result<(RunState, NamedTensors), String> {
+    let damaged = |what: String| format!("damaged, or not a checkpoint: {what}");
+    let (_, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|error| damaged(error.to_string()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
+    let entry = |key| metadata.metadata().as_ref().and_then(|entries| entries.get(key));
+    let (Some(state), Some(expected)) = (entry(STATE), entry(CHECKSUM)) else {
+        return Err(
+            "it holds weights alone, no training state; give the run's `last.safetensors` \
+                    or `best.safetensors`"
+                .into(),
+        );
+    };
+    let mut checksum = Checksum::new(state);
+    let mut tensors = NamedTensors::new();
+    for (name, view) in file.tensors() {
+        let dtype = burn_dtype_of(view.dtype())
+            .ok_or_else(|| format!("`{name}` has the unsupported type {:?}", view.dtype()))?;
+        let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
+        tensors.insert(name, data);
+    }
+    tensors.iter().for_each(|(name, data)| checksum.add(name, data.as_bytes()));
+    let found = checksum.finish();
+    if found != *expected {
+        return Err(damaged(format!("its checksum is {found}, it should be {expected}")));
+    }
+    let state: RunState =
+        serde_json::from_str(state).map_err(|error| damaged(error.to_string()))?;
+    if state.format != FORMAT {
+        return Err(format!("it has format {}, this program reads {FORMAT}", state.format));
+    }
+    Ok((state, tensors))
+}
+
+/// CRC-32 over the state and over names and bytes in the order of names.
+struct Checksum(crc32fast::Hasher);
+
+impl Checksum {
+    fn new(state: &str) -> Self {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(state.as_bytes());
+        Self(hasher)
+    }
+
+    fn add(&mut self, name: &str, bytes: &[u8]) {
+        self.0.update(name.as_bytes());
+        self.0.update(bytes);
+    }
+
+    fn finish(self) -> String {
+        format!("{:08x}", self.0.finalize())
+    }
+}
+
+fn dtype_of(dtype: DType) -> Option<Dtype> {
+    Some(match dtype {
+        DType::F64 => Dtype::F64,
+        DType::F32 | DType::Flex32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::I64 => Dtype::I64,
+        DType::I32 => Dtype::I32,
+        DType::U32 => Dtype::U32,
+        DType::U8 => Dtype::U8,
+        DType::Bool(BoolStore::Native) => Dtype::BOOL,
+        _ => return None,
+    })
+}
+
+fn burn_dtype_of(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        Dtype::U32 => DType::U32,
+        Dtype::U8 => DType::U8,
+        Dtype::BOOL => DType::Bool(BoolStore::Native),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> (RunState, NamedTensors) {
+        let mut state = RunState::new("seed = 1\n".into(), vec![50, 5], vec!["a".into()]);
+        (state.epoch, state.batch, state.step) = (3, 17, 305);
+        state.best = Some(BestScore { accuracy: 0.1 + 0.2, epoch: 2 });
+        let mut tensors = NamedTensors::new();
+        let weight = TensorData::new(vec![1.0_f32, -0.5, f32::MIN_POSITIVE, 3.25], [2, 2]);
+        tensors.insert("model.head.weight".into(), weight);
+        tensors.insert("loss.draws".into(), TensorData::new(vec![7_i64], [1]));
+        (state, tensors)
+    }
+
+    #[test]
+    fn state_and_tensors_come_back_bit_for_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let (state, tensors) = example();
+        save(&path, &state, &tensors).unwrap();
+        assert_eq!(load(&path).unwrap(), (state, tensors));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn every_damaged_byte_and_every_truncation_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let (state, tensors) = example();
+        save(&path, &state, &tensors).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let whole = parse(&bytes).unwrap();
+        for position in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 0x01;
+            // A changed blank of the header's padding is the one harmless change.
+            if let Ok(same) = parse(&damaged) {
+                assert_eq!(same, whole, "byte {position}");
+                assert!(matches!(bytes[position], b' ' | b'!'), "byte {position}");
+            }
+            assert!(parse(&bytes[..position]).is_err(), "cut at {position}");
+        }
+        fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        let message = load(&path).unwrap_err().to_string();
+        assert!(message.contains("last.safetensors") && message.contains("damaged"), "{message}");
+    }
+
+    #[test]
+    fn a_weight_file_is_no_checkpoint() {
+        let weight = TensorData::new(vec![1.0_f32], [1]);
+        let view = TensorView::new(Dtype::F32, vec![1], weight.as_bytes()).unwrap();
+        let bytes = safetensors::serialize([("weight", view)], None).unwrap();
+        let message = parse(&bytes).unwrap_err();
+        assert!(message.contains("weights alone"), "{message}");
+    }
+}

@@ -1,0 +1,128 @@
+//! What can go wrong between a recipe and a trained model.
+
+use std::io;
+use std::path::PathBuf;
+
+use longtail_data::DataError;
+use longtail_eval::EvalError;
+use longtail_losses::LossError;
+use longtail_models::ModelError;
+use longtail_types::CountsError;
+use thiserror::Error;
+
+/// An error of this crate; the message names the file or key, and the value.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainingError {
+    /// A file or folder that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// File or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file or folder that cannot be written; no partial file is left.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// File or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A recipe that is not TOML, or has an unknown key, a missing key or a wrong type.
+    #[error("recipe {name}: {problem}")]
+    RecipeSyntax {
+        /// The file, or what was overridden.
+        name: String,
+        /// What the parser says: line, key, allowed values.
+        problem: String,
+    },
+    /// An override that is not `key.path=value`.
+    #[error("override `{assignment}`: {problem}")]
+    Override {
+        /// The override as given.
+        assignment: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A value of a recipe that makes no sense.
+    #[error("recipe key `{key}`: {problem}")]
+    RecipeValue {
+        /// Dotted path of the key.
+        key: String,
+        /// The value and what is allowed.
+        problem: String,
+    },
+    /// A run folder that is already there.
+    #[error(
+        "{} already holds a run: resume it, or choose another folder",
+        path.display()
+    )]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder without a run.
+    #[error("{} holds no run: {problem}", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
+    /// A checkpoint that is damaged or no checkpoint at all.
+    #[error("checkpoint {}: {problem}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A checkpoint of another recipe, architecture or data set.
+    #[error("checkpoint {} belongs to another run: {differences}", path.display())]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// Each key with both values.
+        differences: String,
+    },
+    /// The loss became NaN or infinite.
+    #[error(
+        "the loss is {loss} between step {first_step} and step {step} (learning rate {lr}); \
+         the last checkpoint is from before: lower `optimizer.lr`, or clip with `gradient.clip_norm`"
+    )]
+    LossNotFinite {
+        /// First step since the loss was last read.
+        first_step: u64,
+        /// Step at which it was read.
+        step: u64,
+        /// Its value.
+        loss: f32,
+        /// Learning rate of that step.
+        lr: f64,
+    },
+    /// The number of threads was already fixed.
+    #[error("{wanted} threads asked for by `run.threads`, but this process already uses {found}")]
+    Threads {
+        /// Number of the recipe.
+        wanted: usize,
+        /// Number in use.
+        found: usize,
+    },
+    /// Data sets, transforms and loading.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Losses.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// Models and weights.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Evaluation and reports.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// Class counts.
+    #[error(transparent)]
+    Counts(#[from] CountsError),
+}

@@ -1,0 +1,81 @@
+//! Scores of a trained model on the test set.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use longtail_data::{ImageDataset, Loader, LoaderConfig, SamplerConfig};
+use longtail_eval::{ClassificationEvaluator, ClassificationReport, EvaluationProtocol};
+use longtail_losses::ClassificationLoss;
+use longtail_models::Classifier;
+use longtail_types::{ClassCounts, ClassMap};
+
+use crate::error::TrainingError;
+use crate::recipe::Recipe;
+use crate::threads::use_threads;
+use crate::trained::TrainedModel;
+
+/// Test images, ready to be loaded in order.
+#[derive(Debug)]
+pub(crate) struct TestSet {
+    loader: Loader,
+    classes: ClassMap,
+}
+
+impl TestSet {
+    pub(crate) fn new(recipe: &Recipe, test: ImageDataset) -> Result<Self, TrainingError> {
+        let config = LoaderConfig {
+            batch_size: recipe.evaluation.batch_size,
+            workers: recipe.run.workers,
+            ..Default::default()
+        };
+        let classes = test.class_map().clone();
+        let pipeline = recipe.transforms.test_pipeline()?;
+        let loader = Loader::new(Arc::new(test), pipeline, SamplerConfig::Sequential, config)?;
+        Ok(Self { loader, classes })
+    }
+
+    /// Evaluates a model that lives outside autodiff.
+    pub(crate) fn report(
+        &self,
+        model: &Classifier,
+        loss: &ClassificationLoss,
+        recipe: &Recipe,
+        counts: &ClassCounts,
+    ) -> Result<ClassificationReport, TrainingError> {
+        let device = model.devices().into_iter().next().unwrap_or_default();
+        let mut evaluator = ClassificationEvaluator::new(loss.num_classes())?;
+        for batch in self.loader.epoch(0, 0) {
+            let batch = batch?;
+            let labels = batch.labels.clone();
+            let logits = model.forward(batch.to_device(&device).images);
+            let scores = loss.scores(logits)?.into_data().convert::<f32>();
+            evaluator.add(scores.as_slice().unwrap_or_default(), &labels)?;
+        }
+        let protocol = EvaluationProtocol {
+            test_set: recipe.dataset.describe_test(),
+            train_counts: recipe.dataset.describe_train(),
+            thresholds: recipe.evaluation.shots,
+        };
+        Ok(evaluator.report(recipe.name(), &self.classes, counts, protocol)?)
+    }
+}
+
+/// Evaluates a checkpoint, or the last one of a run folder, on the test set of its recipe.
+///
+/// `overrides` change the recipe, for example `dataset.source.root=/other/place`.
+/// # Errors
+/// If there is no whole checkpoint, the test set is refused, or its classes are not the model's.
+pub fn evaluate(
+    path: &Path,
+    overrides: &[impl AsRef<str>],
+    device: &Device,
+) -> Result<ClassificationReport, TrainingError> {
+    let trained = TrainedModel::load(path, overrides, device)?;
+    let recipe = trained.recipe();
+    use_threads(recipe.run.threads)?;
+    let test = recipe.dataset.load_test(trained.classes())?;
+    let test = TestSet::new(recipe, test)?;
+    test.report(trained.model(), trained.loss(), recipe, trained.counts())
+}

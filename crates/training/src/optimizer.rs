@@ -1,0 +1,413 @@
+//! SGD with momentum and AdamW over a whole module, with state kept by parameter path.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainingError;
+use crate::tensors::NamedTensors;
+
+/// Which parameters weight decay pulls to 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecayedParameters {
+    /// All of them, as plain `torch.optim` does and the published long-tail recipes assume.
+    #[default]
+    All,
+    /// Those with two or more dimensions: neither normalisation nor biases.
+    Weights,
+}
+
+/// The optimizer as a recipe states it; `lr` is the base learning rate of the schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum OptimizerConfig {
+    /// Stochastic gradient descent, as `torch.optim.SGD` (dampening 0).
+    Sgd {
+        /// Base learning rate.
+        lr: f64,
+        /// Share of the last update that is kept. Default: 0.9.
+        #[serde(default = "default_momentum")]
+        momentum: f64,
+        /// Nesterov's form of momentum. Default: false.
+        #[serde(default)]
+        nesterov: bool,
+        /// Added to the gradient as `weight_decay * parameter`. Default: 0.
+        #[serde(default)]
+        weight_decay: f64,
+        /// What weight decay acts on. Default: all.
+        #[serde(default)]
+        decayed: DecayedParameters,
+    },
+    /// Adam with decoupled weight decay, as `torch.optim.AdamW`.
+    Adamw {
+        /// Base learning rate.
+        lr: f64,
+        /// Decay of the first moment. Default: 0.9.
+        #[serde(default = "default_beta_1")]
+        beta_1: f64,
+        /// Decay of the second moment. Default: 0.999.
+        #[serde(default = "default_beta_2")]
+        beta_2: f64,
+        /// Added to the root of the second moment. Default: 1e-8.
+        #[serde(default = "default_epsilon")]
+        epsilon: f64,
+        /// Parameters shrink by `lr * weight_decay` per step. Default: 0.01.
+        #[serde(default = "default_weight_decay")]
+        weight_decay: f64,
+        /// What weight decay acts on. Default: all.
+        #[serde(default)]
+        decayed: DecayedParameters,
+    },
+}
+
+fn default_momentum() -> f64 {
+    0.9
+}
+
+fn default_beta_1() -> f64 {
+    0.9
+}
+
+fn default_beta_2() -> f64 {
+    0.999
+}
+
+fn default_epsilon() -> f64 {
+    1e-8
+}
+
+fn default_weight_decay() -> f64 {
+    0.01
+}
+
+impl OptimizerConfig {
+    /// Plain SGD: no momentum, no weight decay.
+    pub fn sgd(lr: f64) -> Self {
+        let decayed = DecayedParameters::All;
+        Self::Sgd { lr, momentum: 0.0, nesterov: false, weight_decay: 0.0, decayed }
+    }
+
+    /// The base learning rate.
+    pub fn lr(&self) -> f64 {
+        match *self {
+            Self::Sgd { lr, .. } | Self::Adamw { lr, .. } => lr,
+        }
+    }
+
+    /// Checks every number.
+    /// # Errors
+    /// Names the key, its value and what is allowed.
+    pub fn check(&self) -> Result<(), TrainingError> {
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        let fraction = |value: f64| (0.0..1.0).contains(&value);
+        let not_negative = |value: f64| value >= 0.0 && value.is_finite();
+        let checks: &[(&str, f64, bool, &str)] = match self {
+            &Self::Sgd { lr, momentum, nesterov, weight_decay, .. } => &[
+                ("lr", lr, positive(lr), "a positive number"),
+                ("momentum", momentum, fraction(momentum), "in [0, 1)"),
+                ("momentum", momentum, !nesterov || momentum > 0.0, "positive, as nesterov needs"),
+                ("weight_decay", weight_decay, not_negative(weight_decay), "at least 0"),
+            ],
+            &Self::Adamw { lr, beta_1, beta_2, epsilon, weight_decay, .. } => &[
+                ("lr", lr, positive(lr), "a positive number"),
+                ("beta_1", beta_1, fraction(beta_1), "in [0, 1)"),
+                ("beta_2", beta_2, fraction(beta_2), "in [0, 1)"),
+                ("epsilon", epsilon, positive(epsilon), "a positive number"),
+                ("weight_decay", weight_decay, not_negative(weight_decay), "at least 0"),
+            ],
+        };
+        match checks.iter().find(|(_, _, is_right, _)| !is_right) {
+            None => Ok(()),
+            Some((key, value, _, wanted)) => Err(TrainingError::RecipeValue {
+                key: format!("optimizer.{key}"),
+                problem: format!("{value} is not {wanted}"),
+            }),
+        }
+    }
+
+    /// An optimizer without any state yet.
+    pub fn init(&self) -> Optimizer {
+        Optimizer { config: self.clone(), steps: 0, moments: Default::default() }
+    }
+}
+
+/// Updates the parameters of a module from their gradients.
+///
+/// Burn's own `ModuleOptimizer` restores its state on the default device, which may be one that
+/// this machine cannot use; here state goes to the device of its parameter.
+#[derive(Debug)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    steps: u64,
+    moments: [GradientsParams; 2], // momentum; or first and second moment
+}
+
+const MOMENTS: [&str; 2] = ["moment_1", "moment_2"];
+
+impl Optimizer {
+    /// One step at learning rate `lr`. Parameters without a gradient stay as they are.
+    ///
+    /// - SGD: `g += weight_decay * p`, `m = momentum * m + g` (first `m = g`), `p -= lr * m`,
+    ///   or `p -= lr * (g + momentum * m)` with Nesterov.
+    /// - AdamW: `p *= 1 - lr * weight_decay`, then Adam with bias correction by the number of
+    ///   steps of the whole optimizer.
+    pub fn step<M: Module>(&mut self, lr: f64, module: M, gradients: GradientsParams) -> M {
+        self.steps += 1;
+        module.map(&mut Step { lr, gradients, optimizer: self })
+    }
+
+    /// Number of steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Copies the state to the host, as `prefix.path.of.parameter.moment_1`.
+    pub(crate) fn collect<M: Module>(&self, prefix: &str, module: &M, tensors: &mut NamedTensors) {
+        module.visit(&mut Collect { path: vec![prefix.to_string()], optimizer: self, tensors });
+    }
+
+    /// Takes the state of a run after `steps` steps out of `tensors`. A parameter without an
+    /// entry has had no step.
+    pub(crate) fn restore<M: Module>(
+        &mut self,
+        prefix: &str,
+        module: &M,
+        tensors: &mut NamedTensors,
+        steps: u64,
+    ) -> Result<(), String> {
+        self.steps = steps;
+        let path = vec![prefix.to_string()];
+        let mut restore = Restore { path, optimizer: self, tensors, problem: None };
+        module.visit(&mut restore);
+        restore.problem.map_or(Ok(()), Err)
+    }
+}
+
+struct Step<'a> {
+    lr: f64,
+    gradients: GradientsParams,
+    optimizer: &'a mut Optimizer,
+}
+
+impl ModuleMapper for Step<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let id = param.id;
+        let Some(gradient) = self.gradients.remove::<D>(id) else { return param };
+        let [first, second] = &mut self.optimizer.moments;
+        let steps = self.optimizer.steps;
+        let lr = self.lr;
+        param.map(|old| {
+            let is_require_grad = old.is_require_grad();
+            let value = old.without_autodiff();
+            let new = match self.optimizer.config {
+                OptimizerConfig::Sgd { momentum, nesterov, weight_decay, decayed, .. } => {
+                    let mut gradient = gradient;
+                    if weight_decay > 0.0 && is_decayed::<D>(decayed) {
+                        gradient = gradient + value.clone().mul_scalar(weight_decay);
+                    }
+                    if momentum > 0.0 {
+                        let velocity = match first.remove::<D>(id) {
+                            Some(velocity) => velocity.mul_scalar(momentum) + gradient.clone(),
+                            None => gradient.clone(),
+                        };
+                        first.register(id, velocity.clone());
+                        gradient = match nesterov {
+                            true => gradient + velocity.mul_scalar(momentum),
+                            false => velocity,
+                        };
+                    }
+                    value - gradient.mul_scalar(lr)
+                }
+                OptimizerConfig::Adamw {
+                    beta_1, beta_2, epsilon, weight_decay, decayed, ..
+                } => {
+                    let value = match is_decayed::<D>(decayed) {
+                        true => value.mul_scalar(1.0 - lr * weight_decay),
+                        false => value,
+                    };
+                    let moment_1 = gradient.clone().mul_scalar(1.0 - beta_1);
+                    let moment_1 = match first.remove::<D>(id) {
+                        Some(moment) => moment.mul_scalar(beta_1) + moment_1,
+                        None => moment_1,
+                    };
+                    let moment_2 = gradient.square().mul_scalar(1.0 - beta_2);
+                    let moment_2 = match second.remove::<D>(id) {
+                        Some(moment) => moment.mul_scalar(beta_2) + moment_2,
+                        None => moment_2,
+                    };
+                    first.register(id, moment_1.clone());
+                    second.register(id, moment_2.clone());
+                    let bias_1 = 1.0 - beta_1.powf(steps as f64);
+                    let bias_2 = 1.0 - beta_2.powf(steps as f64);
+                    let root = moment_2.div_scalar(bias_2).sqrt().add_scalar(epsilon);
+                    value - (moment_1 / root).mul_scalar(lr / bias_1)
+                }
+            };
+            Tensor::from_inner(new).set_require_grad(is_require_grad)
+        })
+    }
+}
+
+fn is_decayed<const D: usize>(decayed: DecayedParameters) -> bool {
+    match decayed {
+        DecayedParameters::All => true,
+        DecayedParameters::Weights => D > 1,
+    }
+}
+
+struct Collect<'a> {
+    path: Vec<String>,
+    optimizer: &'a Optimizer,
+    tensors: &'a mut NamedTensors,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        for (moments, name) in self.optimizer.moments.iter().zip(MOMENTS) {
+            if let Some(moment) = moments.get::<D>(param.id) {
+                let path = format!("{}.{name}", self.path.join("."));
+                self.tensors.insert(path, moment.into_data());
+            }
+        }
+    }
+}
+
+struct Restore<'a> {
+    path: Vec<String>,
+    optimizer: &'a mut Optimizer,
+    tensors: &'a mut NamedTensors,
+    problem: Option<String>,
+}
+
+impl ModuleVisitor for Restore<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        for (moments, name) in self.optimizer.moments.iter_mut().zip(MOMENTS) {
+            let path = format!("{}.{name}", self.path.join("."));
+            let Some(data): Option<TensorData> = self.tensors.remove(&path) else { continue };
+            if data.shape().as_slice() == param.dims() {
+                let value = param.val().without_autodiff();
+                let moment = Tensor::<D>::from_data(data, (&value.device(), value.dtype()));
+                moments.register(param.id, moment);
+            } else {
+                let problem =
+                    format!("`{path}` has shape {:?}, not {:?}", data.shape(), param.dims());
+                self.problem.get_or_insert(problem);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradients::clip_global_norm;
+    use crate::testing::{cross_entropy_gradients, inputs, linear};
+    use burn::nn::Linear;
+    use longtail_testing::{assert_close, device, values};
+
+    fn five_steps(config: &str, clip: Option<f64>) -> Linear {
+        let config: OptimizerConfig = toml::from_str(config).unwrap();
+        config.check().unwrap();
+        let device = device().autodiff();
+        let mut layer = linear(&device);
+        let mut optimizer = config.init();
+        for step in 0..5 {
+            let (x, y) = inputs(&device);
+            let mut gradients = cross_entropy_gradients(&layer, x, y);
+            if let Some(norm) = clip {
+                gradients = clip_global_norm(&layer, gradients, norm);
+            }
+            layer = optimizer.step(config.lr(), layer, gradients);
+            if step == 2 {
+                // Saving and loading in the middle must change nothing.
+                let mut tensors = NamedTensors::new();
+                optimizer.collect("optimizer", &layer, &mut tensors);
+                let steps = optimizer.steps();
+                optimizer = config.init();
+                optimizer.restore("optimizer", &layer, &mut tensors, steps).unwrap();
+                assert!(tensors.is_empty(), "{tensors:?}");
+            }
+        }
+        layer
+    }
+
+    fn assert_layer(layer: &Linear, weight: &[f64], bias: &[f64]) {
+        assert_close("weight", &values(layer.weight.val()), weight, 1e-6);
+        assert_close("bias", &values(layer.bias.as_ref().unwrap().val()), bias, 1e-6);
+    }
+
+    // The expected numbers are printed by xtask/reference/training.py (torch.optim, float64).
+
+    #[test]
+    fn sgd_with_nesterov_and_weight_decay_equals_torch() {
+        let config = "kind = 'sgd'\nlr = 0.1\nnesterov = true\nweight_decay = 0.01";
+        let weight =
+            [0.367789045, -0.334000923, 1.441069952, 1.354089207, 0.741981635, -1.112832126];
+        assert_layer(&five_steps(config, None), &weight, &[-0.185171641, 0.308794128, 0.073025256]);
+    }
+
+    #[test]
+    fn weight_decay_can_leave_out_biases() {
+        let config =
+            "kind = 'sgd'\nlr = 0.1\nnesterov = true\nweight_decay = 0.01\ndecayed = 'weights'";
+        let weight =
+            [0.367986483, -0.334027158, 1.440898748, 1.354093731, 0.742022233, -1.112877248];
+        assert_layer(&five_steps(config, None), &weight, &[-0.184621496, 0.30775955, 0.076861946]);
+    }
+
+    #[test]
+    fn sgd_with_plain_momentum_equals_torch() {
+        let weight =
+            [0.418359393, -0.485379826, 1.567020433, 1.407126327, 0.64786586, -1.054992188];
+        let layer = five_steps("kind = 'sgd'\nlr = 0.1", None);
+        assert_layer(&layer, &weight, &[-0.119614727, 0.205870945, 0.113743782]);
+    }
+
+    #[test]
+    fn clipped_sgd_equals_torch() {
+        let weight =
+            [0.497154867, -0.974323874, 1.977169007, 1.495803654, 0.270089834, -0.765893488];
+        let layer = five_steps("kind = 'sgd'\nlr = 0.1\nmomentum = 0.0", Some(0.1));
+        assert_layer(&layer, &weight, &[0.089405666, -0.179386572, 0.289980906]);
+    }
+
+    #[test]
+    fn adamw_equals_torch() {
+        let weight =
+            [0.447579367, -0.945109874, 1.940122979, 1.442680671, 0.298642305, -0.796160366];
+        let layer = five_steps("kind = 'adamw'\nlr = 0.01\nweight_decay = 0.1", None);
+        assert_layer(&layer, &weight, &[0.049622842, -0.149119143, 0.24861531]);
+    }
+
+    #[test]
+    fn bad_numbers_are_refused_with_key_and_value() {
+        for (config, expected) in [
+            ("kind = 'sgd'\nlr = -1.0", "optimizer.lr"),
+            ("kind = 'sgd'\nlr = 0.1\nmomentum = 1.5", "1.5 is not in [0, 1)"),
+            ("kind = 'sgd'\nlr = 0.1\nmomentum = 0.0\nnesterov = true", "nesterov"),
+            ("kind = 'adamw'\nlr = 0.1\nepsilon = 0.0", "optimizer.epsilon"),
+        ] {
+            let config: OptimizerConfig = toml::from_str(config).unwrap();
+            let message = config.check().unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The recipe: everything a run is a function of, as typed TOML.
+
+use std::fs;
+use std::path::Path;
+
+use longtail_data::{PipelineConfig, SamplerConfig};
+use longtail_losses::ClassificationLossConfig;
+use longtail_models::ClassifierConfig;
+use longtail_types::ShotThresholds;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::dataset::DatasetConfig;
+use crate::error::TrainingError;
+use crate::optimizer::OptimizerConfig;
+use crate::overrides::{apply_override, differences};
+use crate::schedule::ScheduleConfig;
+
+/// A recipe. Unknown keys are errors; relative paths are relative to the current directory.
+///
+/// ```
+/// use longtail_training::Recipe;
+///
+/// let recipe = Recipe::parse("example", r#"
+///     batch_size = 128
+///     epochs = 15
+///     dataset.source = { kind = "class-folders", root = "data/cifar10" }
+///     dataset.long_tail = { imbalance = 100 }
+///     model.backbone = "cifar-resnet20"
+///     loss.method = "balanced-softmax"
+///     optimizer = { kind = "sgd", lr = 0.1, nesterov = true, weight_decay = 2e-4 }
+///     schedule.warmup = { iterations = 200 }
+/// "#, &["epochs=30"])?;
+/// assert_eq!(recipe.epochs, Some(30));
+/// # Ok::<(), longtail_training::TrainingError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What reports call the run. Default: the method of the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Key of first weights, sample order and augmentation. Default: 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// Images per batch.
+    pub batch_size: usize,
+    /// Leaves out the last batch of an epoch if it is not full. Default: true.
+    #[serde(default = "yes")]
+    pub drop_last: bool,
+    /// Length of training in passes over the training set; either this or `iterations`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u64>,
+    /// Length of training in optimizer steps; either this or `epochs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterations: Option<u64>,
+    /// Training and test images.
+    pub dataset: DatasetConfig,
+    /// From images to tensors. Default: those of CIFAR.
+    #[serde(default)]
+    pub transforms: PipelineConfig,
+    /// Which image comes when. Default: instance-balanced.
+    #[serde(default)]
+    pub sampler: SamplerConfig,
+    /// Backbone and classifier head.
+    pub model: ClassifierConfig,
+    /// The loss. Default: cross-entropy.
+    #[serde(default)]
+    pub loss: ClassificationLossConfig,
+    /// SGD or AdamW, and the base learning rate.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over time. Default: cosine without warm-up.
+    #[serde(default)]
+    pub schedule: ScheduleConfig,
+    /// Clipping and accumulation. Default: neither.
+    #[serde(default)]
+    pub gradient: GradientConfig,
+    /// Averages the weights over time; the average is what is evaluated and exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<EmaConfig>,
+    /// Weights classes by their effective number late in training (deferred re-weighting).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reweighting: Option<ReweightingConfig>,
+    /// When and how the test set is evaluated.
+    #[serde(default)]
+    pub evaluation: EvaluationConfig,
+    /// What changes how a run is carried out, but not what it computes.
+    #[serde(default)]
+    pub run: RunConfig,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What happens to gradients between backward and step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GradientConfig {
+    /// Largest norm of all gradients together. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Batches per optimizer step, averaged. Default: 1.
+    pub accumulate: usize,
+}
+
+impl Default for GradientConfig {
+    fn default() -> Self {
+        Self { clip_norm: None, accumulate: 1 }
+    }
+}
+
+/// Exponential moving average of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmaConfig {
+    /// Share of the old average that each step keeps, for example 0.999.
+    pub decay: f64,
+}
+
+/// Deferred re-weighting (DRW): Cao et al., NeurIPS 2019, <https://arxiv.org/abs/1906.07413>.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReweightingConfig {
+    /// First epoch with weights, counted from 0. The released code uses 160 of 200.
+    pub from_epoch: u64,
+    /// Of the effective number `(1 - beta^n) / (1 - beta)`. Default: 0.9999.
+    #[serde(default = "default_beta")]
+    pub beta: f64,
+}
+
+fn default_beta() -> f64 {
+    0.9999
+}
+
+/// When and how the test set is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Evaluates after every so many epochs, and always at the end; 0: at the end only. Default: 1.
+    pub every_epochs: u64,
+    /// Images per batch. Default: 250.
+    pub batch_size: usize,
+    /// Bounds of many, medium and few training images. Default: more than 100, fewer than 20.
+    pub shots: ShotThresholds,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self { every_epochs: 1, batch_size: 250, shots: ShotThresholds::default() }
+    }
+}
+
+/// What changes how a run is carried out, but not what it computes (`threads` apart: sums on the
+/// CPU may be rounded differently).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Threads of the CPU backends. Default: all cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Threads that load images. Default: 2.
+    pub workers: usize,
+    /// Reads the loss back, and logs it, after every so many steps. Default: 10.
+    pub log_every: u64,
+    /// Saves a checkpoint after every so many steps, and after every epoch; 0: after epochs only.
+    /// Default: 200.
+    pub checkpoint_every: u64,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self { threads: None, workers: 2, log_every: 10, checkpoint_every: 200 }
+    }
+}
+
+impl Recipe {
+    /// Reads a recipe file; `overrides` are `key.path=value`.
+    /// # Errors
+    /// If the file cannot be read, is no recipe (with line, key and allowed values), or an override
+    /// or a value is wrong.
+    pub fn load(path: &Path, overrides: &[impl AsRef<str>]) -> Result<Self, TrainingError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| TrainingError::Read { path: path.to_path_buf(), source })?;
+        Self::parse(&path.display().to_string(), &text, overrides)
+    }
+
+    /// Reads a recipe from text; `name` is what errors call it.
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(
+        name: &str,
+        text: &str,
+        overrides: &[impl AsRef<str>],
+    ) -> Result<Self, TrainingError> {
+        let syntax = |name: &str, error: toml::de::Error| TrainingError::RecipeSyntax {
+            name: name.to_string(),
+            problem: error.to_string(),
+        };
+        let mut recipe: Self = toml::from_str(text).map_err(|error| syntax(name, error))?;
+        if !overrides.is_empty() {
+            let mut table: Table = toml::from_str(text).map_err(|error| syntax(name, error))?;
+            for assignment in overrides {
+                apply_override(&mut table, assignment.as_ref())?;
+                // One at a time, so that the error names the override at fault.
+                recipe = table.clone().try_into().map_err(|error| {
+                    syntax(&format!("{name} with override `{}`", assignment.as_ref()), error)
+                })?;
+            }
+        }
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The recipe with every default filled in, as TOML.
+    pub fn to_toml(&self) -> String {
+        // Every key is a string and no table comes after a value, so this cannot fail.
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// What reports call the run.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| self.loss.method())
+    }
+
+    /// Keys whose values differ in a way that makes two runs different, as
+    /// `key is this one's, not the other's`.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let comparable = |recipe: &Self| -> Table {
+            let run = RunConfig::default();
+            let recipe = Self { run, name: None, ..recipe.clone() };
+            toml::from_str(&recipe.to_toml()).unwrap_or_default()
+        };
+        differences(&comparable(self), &comparable(other))
+    }
+
+    /// Checks every value that the types let through.
+    /// # Errors
+    /// Names the key, its value and what is allowed.
+    pub fn check(&self) -> Result<(), TrainingError> {
+        let refuse = |key: &str, problem: String| {
+            Err(TrainingError::RecipeValue { key: key.to_string(), problem })
+        };
+        match (self.epochs, self.iterations) {
+            (None, None) => {
+                return refuse("epochs", "missing; give `epochs` or `iterations`".into());
+            }
+            (Some(_), Some(_)) => {
+                return refuse("iterations", "given beside `epochs`; give one of the two".into());
+            }
+            _ => {}
+        }
+        let counts: [(&str, Option<u64>); 7] = [
+            ("epochs", self.epochs),
+            ("iterations", self.iterations),
+            ("batch_size", Some(self.batch_size as u64)),
+            ("gradient.accumulate", Some(self.gradient.accumulate as u64)),
+            ("evaluation.batch_size", Some(self.evaluation.batch_size as u64)),
+            ("run.log_every", Some(self.run.log_every)),
+            ("run.threads", self.run.threads.map(|threads| threads as u64)),
+        ];
+        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
+            return refuse(key, "0 is not at least 1".into());
+        }
+        if let Some(norm) = self.gradient.clip_norm
+            && !(norm > 0.0 && norm.is_finite())
+        {
+            return refuse("gradient.clip_norm", format!("{norm} is not a positive number"));
+        }
+        if let Some(EmaConfig { decay }) = self.ema
+            && !(0.0..1.0).contains(&decay)
+        {
+            return refuse("ema.decay", format!("{decay} is not in [0, 1)"));
+        }
+        if let Some(ReweightingConfig { beta, .. }) = self.reweighting
+            && !(0.0..1.0).contains(&beta)
+        {
+            return refuse("reweighting.beta", format!("{beta} is not in [0, 1)"));
+        }
+        self.optimizer.check()?;
+        self.schedule.init(self.optimizer.lr(), 1, 1)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"batch_size = 8
+epochs = 2
+
+[dataset.source]
+kind = "class-folders"
+root = "data"
+
+[model]
+backbone = "cifar-resnet20"
+
+[optimizer]
+kind = "sgd"
+lr = 0.1
+"#;
+
+    fn message(text: &str, overrides: &[&str]) -> String {
+        Recipe::parse("test.toml", text, overrides).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_resolved_form_reads_back_the_same() {
+        let overrides = ["ema.decay=0.99", "reweighting.from_epoch=1", "gradient.clip_norm=5"];
+        let recipe = Recipe::parse("test.toml", MINIMAL, &overrides).unwrap();
+        let resolved = recipe.to_toml();
+        assert!(resolved.contains("momentum = 0.9") && resolved.contains("beta = 0.9999"));
+        assert_eq!(Recipe::parse("resolved", &resolved, &[""; 0]).unwrap(), recipe);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_what_is_allowed() {
+        let text = MINIMAL.replace("epochs = 2", "epoch = 2");
+        let message = message(&text, &[]);
+        for part in ["test.toml", "line 2", "unknown field `epoch`", "`epochs`"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn wrong_types_and_values_are_named() {
+        for (from, to, parts) in [
+            ("batch_size = 8", "batch_size = \"8\"", ["line 1", "invalid type: string"]),
+            ("batch_size = 8", "batch_size = 0", ["batch_size", "0 is not at least 1"]),
+            ("cifar-resnet20", "resnet2000", ["line 9", "cifar-resnet20"]),
+            ("kind = \"sgd\"", "kind = \"adam\"", ["unknown variant `adam`", "`adamw`"]),
+            ("lr = 0.1", "lr = -0.1", ["optimizer.lr", "-0.1 is not a positive number"]),
+            ("lr = 0.1", "lr = 0.1\nmomentom = 1", ["momentom", "`momentum`"]),
+            ("epochs = 2", "epochs = 2\niterations = 3", ["iterations", "beside `epochs`"]),
+            ("epochs = 2\n", "", ["epochs", "missing"]),
+        ] {
+            assert!(MINIMAL.contains(from));
+            let message = message(&MINIMAL.replace(from, to), &[]);
+            assert!(parts.iter().all(|part| message.contains(part)), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_override_is_named() {
+        let message = message(MINIMAL, &["seed=3", "optimizer.lrr=0.5"]);
+        assert!(message.contains("optimizer.lrr=0.5") && message.contains("`lr`"), "{message}");
+        let recipe = Recipe::parse("test.toml", MINIMAL, &["optimizer.lr=0.5"]).unwrap();
+        assert_eq!(recipe.optimizer.lr(), 0.5);
+    }
+
+    #[test]
+    fn differences_ignore_how_a_run_is_carried_out() {
+        let first = Recipe::parse("test.toml", MINIMAL, &[""; 0]).unwrap();
+        let second = Recipe::parse("test.toml", MINIMAL, &["run.workers=7", "name=x"]).unwrap();
+        assert!(first.differences(&second).is_empty());
+        let second = Recipe::parse("t", MINIMAL, &["model.backbone=cifar-resnet32"]).unwrap();
+        let expected = "model.backbone is \"cifar-resnet20\", not \"cifar-resnet32\"";
+        assert_eq!(first.differences(&second), [expected]);
+    }
+}

@@ -1,0 +1,124 @@
+//! The folder of a run: names, and what may be written into it.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{self, RunState};
+use crate::error::TrainingError;
+use crate::files::write_whole;
+use crate::recipe::Recipe;
+use crate::tensors::NamedTensors;
+
+/// Files of a run.
+#[derive(Debug)]
+pub(crate) struct RunFolder {
+    path: PathBuf,
+    is_new: bool,
+}
+
+/// Where a run begins.
+pub(crate) enum Start {
+    Fresh,
+    Resumed(Box<RunState>, NamedTensors),
+}
+
+impl RunFolder {
+    /// Makes the folder for a new run, or finds the last checkpoint of the run to resume.
+    ///
+    /// A run that was stopped before its first checkpoint starts again from the beginning.
+    pub(crate) fn open(
+        path: &Path,
+        recipe: &Recipe,
+        is_resumed: bool,
+    ) -> Result<(Self, Start), TrainingError> {
+        let write_error = |source| TrainingError::Write { path: path.to_path_buf(), source };
+        let is_empty = match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(_) if !path.exists() => true,
+            Err(source) => return Err(TrainingError::Read { path: path.into(), source }),
+        };
+        if !is_empty && !is_resumed {
+            return Err(TrainingError::RunExists { path: path.to_path_buf() });
+        }
+        let is_new = !path.exists();
+        let folder = Self { path: path.to_path_buf(), is_new };
+        if folder.last().exists() {
+            let (state, tensors) = checkpoint::load(&folder.last())?;
+            same_run(&folder.last(), &state.recipe, recipe)?;
+            return Ok((folder, Start::Resumed(Box::new(state), tensors)));
+        }
+        if let Ok(text) = fs::read_to_string(folder.recipe()) {
+            same_run(&folder.recipe(), &text, recipe)?;
+        }
+        fs::create_dir_all(path).map_err(write_error)?;
+        let written =
+            write_whole(&folder.recipe(), |file| file.write_all(recipe.to_toml().as_bytes()));
+        if let Err(error) = written {
+            folder.discard();
+            return Err(error);
+        }
+        Ok((folder, Start::Fresh))
+    }
+
+    /// Removes a new folder after a failure, unless a checkpoint is worth keeping.
+    pub(crate) fn discard(&self) {
+        if self.is_new && !self.last().exists() {
+            // The failure that led here is the one to report.
+            let _ = fs::remove_file(self.recipe());
+            let _ = fs::remove_file(self.metrics());
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn recipe(&self) -> PathBuf {
+        self.path.join("recipe.toml")
+    }
+
+    pub(crate) fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    pub(crate) fn last(&self) -> PathBuf {
+        self.path.join("last.safetensors")
+    }
+
+    pub(crate) fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    pub(crate) fn model(&self) -> PathBuf {
+        self.path.join("model.safetensors")
+    }
+}
+
+/// The checkpoint that a path names: a file, or the last one of a run folder.
+/// # Errors
+/// If there is none.
+pub(crate) fn find_checkpoint(path: &Path) -> Result<PathBuf, TrainingError> {
+    if !path.is_dir() {
+        return Ok(path.to_path_buf());
+    }
+    let last = path.join("last.safetensors");
+    if last.exists() {
+        return Ok(last);
+    }
+    let problem = "there is no last.safetensors in it".to_string();
+    Err(TrainingError::NoRun { path: path.to_path_buf(), problem })
+}
+
+/// Refuses to go on with another recipe than the one that a file was made with.
+fn same_run(path: &Path, made_with: &str, recipe: &Recipe) -> Result<(), TrainingError> {
+    let name = path.display().to_string();
+    let made_with = Recipe::parse(&name, made_with, &[""; 0])?;
+    let differences = made_with.differences(recipe);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let differences = format!("there, {}", differences.join("; "));
+    Err(TrainingError::OtherRun { path: path.to_path_buf(), differences })
+}
