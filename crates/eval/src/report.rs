@@ -6,7 +6,8 @@ use longtail_types::{ClassCounts, ClassMap, ShotGroup};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Calibration, ConfusionMatrix, EvalError, EvaluationProtocol, files::write_whole, json::to_json,
+    Calibration, ConfusionMatrix, EvalError, EvaluationProtocol, GroupAccuracy, ShotAccuracy,
+    files::write_whole, json::to_json, shot_accuracy::mean,
 };
 
 /// Accuracy of a classifier on one test set. Fractions are in `[0, 1]`; what was not measured is
@@ -45,43 +46,6 @@ pub struct ClassificationReport {
     pub classes: Vec<ClassResult>,
     /// Labels against predictions.
     pub confusion: ConfusionMatrix,
-}
-
-/// Accuracy by number of training images. A group without a class that has a test example is
-/// absent.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct ShotAccuracy {
-    /// Classes with many training images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub many: Option<GroupAccuracy>,
-    /// Classes in between.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub medium: Option<GroupAccuracy>,
-    /// Classes with few training images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub few: Option<GroupAccuracy>,
-}
-
-impl ShotAccuracy {
-    /// One group, `None` if it is empty.
-    pub fn group(&self, group: ShotGroup) -> Option<GroupAccuracy> {
-        match group {
-            ShotGroup::Many => self.many,
-            ShotGroup::Medium => self.medium,
-            ShotGroup::Few => self.few,
-        }
-    }
-}
-
-/// Accuracy of a group of classes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct GroupAccuracy {
-    /// Mean of the accuracies of its classes that have a test example.
-    pub accuracy: f64,
-    /// Number of these classes.
-    pub num_classes: usize,
-    /// Their test examples.
-    pub num_examples: u64,
 }
 
 /// One class of a report. The measured numbers are absent if the class has no test example.
@@ -218,23 +182,6 @@ impl ClassificationReport {
         }
         Ok(())
     }
-}
-
-impl GroupAccuracy {
-    fn of<'a>(classes: impl Iterator<Item = &'a ClassResult> + Clone) -> Option<Self> {
-        let measured = classes.filter(|class| class.accuracy.is_some());
-        Some(Self {
-            accuracy: mean(measured.clone().filter_map(|class| class.accuracy))?,
-            num_classes: measured.clone().count(),
-            num_examples: measured.map(|class| class.num_examples).sum(),
-        })
-    }
-}
-
-/// `None` of nothing.
-pub(crate) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0_u64), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / count as f64)
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ impl ClassificationReport {
         text.push_str(&self.headline().markdown());
         text.push_str(&format!("\n## Protocol\n\n{}", self.protocol_list()));
         text.push_str(PLOTS);
+        text.push_str(self.calibration.as_ref().map_or("", |_| CALIBRATION_PLOT));
         text.push_str(&format!("\n## Classes\n\n{}", self.class_table()));
         let pairs = self.confusion.most_confused(10);
         if !pairs.is_empty() {
@@ -183,6 +184,7 @@ const PLOTS: &str = "
 ![Training images of each class](class_distribution.svg)
 ![Confusion](confusion.svg)
 ";
+const CALIBRATION_PLOT: &str = "![Confidence against accuracy](calibration.svg)\n";
 
 /// `more than 100`, `20 to 100`, `fewer than 20`.
 pub(crate) fn bounds(group: ShotGroup, thresholds: ShotThresholds) -> String {

@@ -1,5 +1,7 @@
 //! Draws every plot for sets of several sizes. The files stay under `target/tmp/plots`.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::{fs, path::PathBuf};
 
 use longtail_eval::{

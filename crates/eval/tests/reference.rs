@@ -1,5 +1,7 @@
 //! Reports against scikit-learn and NumPy; `xtask/reference/eval.py` makes the file.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use longtail_eval::{ClassificationEvaluator, ClassificationReport, EvaluationProtocol};
 use longtail_types::{ClassCounts, ClassMap};
 use serde::Deserialize;

@@ -46,7 +46,7 @@ impl Scale {
         if self.is_log {
             return self.log_ticks();
         }
-        let rough = (self.max - self.min) / 5.0;
+        let rough = (self.max - self.min) / 6.0;
         let power = 10_f64.powf(rough.log10().floor());
         let factor = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|f| f * power >= rough * 0.999);
         let step = factor.unwrap_or(10.0) * power;
@@ -92,7 +92,7 @@ impl Axes {
             canvas.text(&format(tick), at, Font::new(12.0, MUTED), Anchor::End);
         }
         let middle = (self.top + self.bottom) / 2.0;
-        let at = (self.left - 54.0, middle);
+        let at = (self.left - 60.0, middle);
         canvas.text(name, at, Font::new(13.0, INK), Anchor::Upwards);
     }
 
@@ -146,7 +146,10 @@ mod tests {
     fn ticks_are_round() {
         assert_eq!(Scale::linear(0.0, 1.0).ticks(), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
         assert_eq!(Scale::linear(0.0, 23.0).ticks(), [0.0, 5.0, 10.0, 15.0, 20.0]);
-        assert_eq!(Scale::linear(3.0, 3.0).ticks().len(), 6);
+        assert_eq!(
+            Scale::linear(3.0, 3.0).ticks(),
+            [2.6, 2.8000000000000003, 3.0, 3.2, 3.4000000000000004]
+        );
         assert_eq!(Scale::log(5, 5000).ticks(), [1.0, 10.0, 100.0, 1000.0]);
         assert_eq!(Scale::log(50, 90).ticks(), [10.0, 20.0, 50.0, 100.0]);
     }

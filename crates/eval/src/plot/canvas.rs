@@ -29,6 +29,13 @@ impl Color {
         Self(self.0, opacity)
     }
 
+    /// Black or white, whichever is easier to read on this colour.
+    pub(crate) fn ink(self) -> Self {
+        let [r, g, b] = self.0.map(f64::from);
+        let is_light = 0.299 * r + 0.587 * g + 0.114 * b > 140.0;
+        Self::hex(if is_light { 0x1f_29_33 } else { 0xff_ff_ff })
+    }
+
     /// A colour between this one and another, `share` of the way.
     pub(crate) fn mix(self, other: Self, share: f64) -> Self {
         let channel = |a: u8, b: u8| (f64::from(a) + share * (f64::from(b) - f64::from(a))) as u8;
@@ -66,10 +73,10 @@ impl Font {
         Self { size, is_bold: true, color }
     }
 
-    /// Estimated width of a text: the viewer chooses the font, so nobody knows.
+    /// Estimated width of a text, as in a wide font: the viewer chooses it, so nobody knows.
     pub(crate) fn width(&self, text: &str) -> f64 {
-        let em = if self.is_bold { 0.62 } else { 0.57 };
-        em * self.size * text.chars().count() as f64
+        let ems: f64 = text.chars().map(em).sum();
+        ems * self.size * if self.is_bold { 1.1 } else { 1.0 }
     }
 
     /// The text, cut off with an ellipsis if it is estimated to be wider than `width`.
@@ -77,10 +84,21 @@ impl Font {
         if self.width(text) <= width {
             return text.to_string();
         }
-        let room = (width / self.width("x")) as usize;
-        let mut cut: String = text.chars().take(room.saturating_sub(1).max(1)).collect();
-        cut.push('…');
-        cut
+        let mut cut: String = text.to_string();
+        while cut.pop().is_some() && self.width(&cut) + self.width("…") > width {}
+        format!("{}…", cut.trim_end())
+    }
+}
+
+/// Estimated width of a character over the font size.
+fn em(c: char) -> f64 {
+    match c {
+        'i' | 'j' | 'l' | 'I' | '|' | '.' | ',' | ':' | ';' | '!' | '\'' | ' ' => 0.33,
+        'f' | 't' | 'r' | '(' | ')' | '[' | ']' | '/' | '-' => 0.4,
+        'm' | 'w' | 'M' | 'W' | '%' | '@' | '…' | '&' => 0.92,
+        _ if c.is_uppercase() => 0.7,
+        _ if c.is_ascii() || c.is_alphabetic() && c < '\u{2e80}' => 0.61,
+        _ => 1.0, // Chinese, Japanese, Korean, symbols
     }
 }
 
@@ -176,6 +194,14 @@ impl Canvas<'_> {
         self.keep(drawn);
     }
 
+    /// A text on a see-through white patch, so that lines behind it do not cross it.
+    pub(crate) fn patched_text(&mut self, text: &str, (x, y): (f64, f64), font: Font) {
+        let (width, height) = (font.width(text) / 2.0, 0.55 * font.size);
+        let patch = [x - width, y - height, x + width, y + height];
+        self.rect(patch, Color::hex(0xff_ff_ff).opacity(0.8));
+        self.text(text, (x, y), font, Anchor::Middle);
+    }
+
     fn keep<E: std::fmt::Display>(&mut self, result: Result<(), E>) {
         if let Err(error) = result {
             self.error.get_or_insert(error.to_string());
@@ -219,12 +245,14 @@ mod tests {
     fn long_texts_are_cut() {
         let font = Font::new(10.0, Color::hex(0));
         assert_eq!(font.fit("short", 100.0), "short");
-        assert_eq!(font.fit("a rather long class name", 60.0), "a rather …");
+        assert_eq!(font.fit("a rather long class name", 60.0), "a rather l…");
     }
 
     #[test]
     fn colors_mix() {
         let half = Color::hex(0).mix(Color::hex(0xff_80_00), 0.5);
         assert_eq!(half, Color([127, 64, 0], 1.0));
+        assert_eq!(Color::hex(0xff_ff_00).ink(), Color::hex(0x1f_29_33));
+        assert_eq!(Color::hex(0x00_00_80).ink(), Color::hex(0xff_ff_ff));
     }
 }

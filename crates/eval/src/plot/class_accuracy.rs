@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ClassificationReport, EvalError,
-    report::mean,
+    shot_accuracy::mean,
     table::{percent, plural, thousands},
     text::GROUPS,
 };
@@ -64,13 +64,11 @@ fn draw_bars(canvas: &mut Canvas, report: &ClassificationReport) {
             continue;
         };
         let top = axes.y(accuracy);
-        canvas.rect([left, top, right, axes.bottom], group_color(class.group));
-        let text =
-            if is_dense { whole_percent(accuracy) } else { format!("{:.1}", 100.0 * accuracy) };
-        canvas.text(&text, (middle, top - 10.0), font, Anchor::Middle);
+        let color = group_color(class.group);
+        canvas.rect([left, top, right, axes.bottom], color);
         // The number of training images stands inside the foot of the bar.
         let images = thousands(class.train_images);
-        let small = Font::new(10.5, WHITE);
+        let small = Font::new(10.5, color.ink());
         if small.width(&images) < right - left && axes.bottom - top > 22.0 {
             canvas.text(&images, (middle, axes.bottom - 10.0), small, Anchor::Middle);
         }
@@ -80,9 +78,17 @@ fn draw_bars(canvas: &mut Canvas, report: &ClassificationReport) {
         let (Some(first), Some(accuracy)) = (places.next(), report.shots.group(group)) else {
             continue;
         };
-        let last = places.last().unwrap_or(first);
+        let last = places.next_back().unwrap_or(first);
         let ends = [slots.left(&axes, first) + 2.0, slots.left(&axes, last + 1) - 2.0];
         canvas.dashes(ends, axes.y(accuracy.accuracy), INK);
+    }
+    for (place, &label) in order.iter().enumerate() {
+        let Some(accuracy) = report.classes[label].accuracy else { continue };
+        let [left, right] = slots.bar(&axes, place);
+        let text =
+            if is_dense { whole_percent(accuracy) } else { format!("{:.1}", 100.0 * accuracy) };
+        let at = ((left + right) / 2.0, axes.y(accuracy) - 10.0);
+        canvas.patched_text(&text, at, font);
     }
     axes.draw_base(canvas);
     let name =
@@ -104,7 +110,7 @@ fn draw_dots(canvas: &mut Canvas, report: &ClassificationReport) {
         y: Scale::linear(0.0, 1.0),
     };
     axes.draw_y(canvas, "accuracy, %", whole_percent);
-    let opacity = (60.0 / report.classes.len() as f64).clamp(0.12, 0.6);
+    let opacity = (150.0 / report.classes.len() as f64).clamp(0.25, 0.7);
     for class in measured() {
         let at = (axes.x(class.train_images as f64), axes.y(class.accuracy.unwrap_or_default()));
         canvas.dot(at, 3.6, group_color(class.group).opacity(opacity));

@@ -55,13 +55,16 @@ fn svg(
     let most = counts.first().copied().unwrap_or_default();
     let least = counts.iter().copied().rfind(|&count| count > 0).unwrap_or(1);
     let mut subtitle = format!(
-        "{}, {}, {} to {} per class, imbalance {}",
+        "{}, {}, {} to {} per class",
         plural(counts.len() as u64, "class", "classes"),
         plural(num_images, "image", "images"),
         thousands(counts.last().copied().unwrap_or_default()),
         thousands(most),
-        short((most as f64 / least as f64 * 10.0).round() / 10.0),
     );
+    if most > 0 {
+        let imbalance = most as f64 / least as f64;
+        subtitle.push_str(&format!(", imbalance {}", short((imbalance * 10.0).round() / 10.0)));
+    }
     let empty = counts.iter().filter(|&&count| count == 0).count() as u64;
     if empty > 0 {
         subtitle.push_str(&format!(", {} without an image", plural(empty, "class", "classes")));
@@ -77,10 +80,6 @@ fn svg(
             (group_color(group), format!("{group} ({}): {size}", bounds(group, thresholds)))
         });
         legend(canvas, &sizes, [MARGIN, canvas.width - MARGIN], 84.0);
-        let group = |count: u64| thresholds.group(count);
-        draw_bars(canvas, &axes, &slots, &counts, group);
-        axes.draw_base(canvas);
-        slots.draw_names(canvas, &axes, "classes, from most to fewest training images");
         let y_range = least..=most;
         for (value, name) in [
             (thresholds.many_above, format!("many: above {}", thousands(thresholds.many_above))),
@@ -93,6 +92,10 @@ fn svg(
                 canvas.text(&name, at, Font::new(11.5, MUTED), Anchor::End);
             }
         }
+        let group = |count: u64| thresholds.group(count);
+        draw_bars(canvas, &axes, &slots, &counts, group);
+        axes.draw_base(canvas);
+        slots.draw_names(canvas, &axes, "classes, from most to fewest training images");
     })
 }
 
@@ -126,8 +129,7 @@ fn draw_bars(
             let font = Font::new(if counts.len() > 20 { 10.0 } else { 12.0 }, INK);
             let text = thousands(count);
             if font.width(&text) <= slots.width(axes) + 8.0 {
-                let at = ((left + right) / 2.0, top - 10.0);
-                canvas.text(&text, at, font, Anchor::Middle);
+                canvas.patched_text(&text, ((left + right) / 2.0, top - 10.0), font);
             }
         }
     }
@@ -156,7 +158,7 @@ impl<'a> Slots<'a> {
     pub(crate) fn axes(&self, canvas: &Canvas, y: Scale) -> Axes {
         let longest = self.names.iter().map(|name| Self::FONT.width(name)).fold(0.0, f64::max);
         let room = match (self.is_named(), self.is_upright) {
-            (true, true) => 50.0 + longest.min(110.0),
+            (true, true) => 50.0 + longest.min(140.0),
             _ => 64.0,
         };
         Axes {
@@ -199,7 +201,7 @@ impl<'a> Slots<'a> {
         for (place, text) in self.names.iter().enumerate() {
             let x = self.left(axes, place) + self.width(axes) / 2.0;
             if self.is_upright {
-                let text = Self::FONT.fit(text, 110.0);
+                let text = Self::FONT.fit(text, 140.0);
                 canvas.text(&text, (x, below + 8.0), Self::FONT, Anchor::Hanging);
             } else {
                 canvas.text(text, (x, below + 17.0), Self::FONT, Anchor::Middle);

@@ -28,6 +28,11 @@ impl Comparison {
             true => "accuracy, %; whiskers: one standard deviation over runs",
             false => "accuracy, %",
         };
+        let cells = self.methods().iter().flat_map(|method| {
+            columns.iter().filter_map(|(index, _)| method.cells.get(*index).copied().flatten())
+        });
+        let highest = cells.map(|cell| cell.mean + cell.deviation.unwrap_or_default());
+        let highest = ((highest.fold(0.0, f64::max) + 0.04) * 10.0).ceil() / 10.0;
         draw("comparison", SIZE, |canvas| {
             heading(canvas, title, subtitle);
             let entries = self.methods().iter().enumerate();
@@ -40,7 +45,7 @@ impl Comparison {
                 right: canvas.width - MARGIN,
                 bottom: canvas.height - 60.0,
                 x: Scale::linear(0.0, columns.len() as f64),
-                y: Scale::linear(0.0, 1.0),
+                y: Scale::linear(0.0, highest.min(1.0)),
             };
             axes.draw_y(canvas, "", whole_percent);
             for (place, (index, column)) in columns.iter().enumerate() {

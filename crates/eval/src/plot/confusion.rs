@@ -3,7 +3,7 @@
 use super::{
     axes::whole_percent,
     canvas::{Anchor, Canvas, Color, Font, draw},
-    theme::{AXIS, GRID, INK, MARGIN, MUTED, WHITE, heading},
+    theme::{AXIS, GRID, INK, MARGIN, MUTED, heading},
 };
 use crate::{ClassificationReport, EvalError, table::plural};
 
@@ -35,25 +35,26 @@ pub(crate) fn svg(report: &ClassificationReport) -> Result<String, EvalError> {
     let room = if names.len() <= MAX_NAMED { longest } else { 20.0 };
     let left = MARGIN + 30.0 + room;
     let size = [left + SIDE + 100.0, TOP + SIDE + room + 50.0];
-    let mut subtitle = "share of each row; classes from most to fewest training images".to_string();
+    let mut subtitle = "share of each row, %; frequent classes first".to_string();
     if num_cells < names.len() {
         let classes = plural(names.len() as u64, "class", "classes");
-        subtitle.push_str(&format!("; {classes} in {num_cells} groups of neighbours"));
+        subtitle.push_str(&format!("; {classes} in {num_cells} groups"));
     }
     draw("confusion", size, |canvas| {
         heading(canvas, &format!("Confusion: {}", report.name), &subtitle);
         let step = SIDE / num_cells.max(1) as f64;
+        canvas.rect([left, TOP, left + SIDE, TOP + SIDE], color(0.0));
         for (row, shares) in cells.iter().enumerate() {
             let y = TOP + row as f64 * step;
             let Some(shares) = shares else {
                 canvas.rect([left, y, left + SIDE, y + step], GRID);
                 continue;
             };
-            for (column, &share) in shares.iter().enumerate() {
+            for (column, &share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
                 let x = left + column as f64 * step;
                 canvas.rect([x, y, x + step, y + step], color(share));
                 if names.len() <= MAX_NUMBERED && share >= 0.005 {
-                    let ink = if share > 0.45 { WHITE } else { INK };
+                    let ink = color(share).ink();
                     let size = (step / 3.2).min(14.0);
                     let at = (x + step / 2.0, y + step / 2.0);
                     canvas.text(&whole_percent(share), at, Font::new(size, ink), Anchor::Middle);
@@ -114,10 +115,11 @@ fn draw_frame(canvas: &mut Canvas, left: f64) {
 fn draw_color_bar(canvas: &mut Canvas, left: f64) {
     const STEPS: u32 = 60;
     let height = SIDE / f64::from(STEPS);
-    for step in 0..STEPS {
+    for step in (0..STEPS).rev() {
         let bottom = TOP + SIDE - f64::from(step) * height;
         let share = (f64::from(step) + 0.5) / f64::from(STEPS);
-        canvas.rect([left, bottom - height, left + 16.0, bottom], color(share));
+        // Down to the foot, under the next step: no seams.
+        canvas.rect([left, bottom - height, left + 16.0, TOP + SIDE], color(share));
     }
     for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let at = (left + 22.0, TOP + SIDE - tick * SIDE);

@@ -5,13 +5,15 @@ use super::{
     canvas::{Canvas, Color, draw},
     theme::{MARGIN, heading, legend, series_color},
 };
-use crate::{EvalError, MetricsLog, report::mean};
+use crate::{EvalError, MetricsLog, shot_accuracy::mean};
 
 const PANEL: [f64; 2] = [480.0, 400.0];
 /// Above the panels.
 const HEADING: f64 = 70.0;
 /// A curve of more points than this is drawn faintly, with its running mean on top.
 const MAX_SHARP: usize = 120;
+/// Up to this many points, each has a dot.
+const MAX_DOTTED: usize = 30;
 
 /// Curves that share an axis.
 struct Panel {
@@ -100,21 +102,20 @@ impl Panel {
         };
         let format = if self.is_share && max <= 1.0 { whole_percent } else { short };
         axes.draw_y(canvas, self.name, format);
-        for (index, (_, points)) in self.curves.iter().enumerate() {
-            let place = |&(x, y): &(f64, f64)| (axes.x(x), axes.y(y));
-            let color = color(index);
-            if points.len() <= MAX_SHARP {
-                let line: Vec<_> = points.iter().map(place).collect();
-                canvas.line(&line, color, 2.0);
-                if points.len() <= 30 {
-                    line.into_iter().for_each(|at| canvas.dot(at, 3.0, color));
-                }
-            } else {
-                let raw: Vec<_> = thin(points, 1500).iter().map(place).collect();
-                canvas.line(&raw, color.opacity(0.28), 1.0);
-                let smooth = running_mean(points, points.len() / 40);
-                let smooth: Vec<_> = thin(&smooth, 1000).iter().map(place).collect();
-                canvas.line(&smooth, color, 2.2);
+        let place = |&(x, y): &(f64, f64)| (axes.x(x), axes.y(y));
+        let curves = || self.curves.iter().map(|(_, points)| points).enumerate();
+        for (index, points) in curves().filter(|(_, points)| points.len() > MAX_SHARP) {
+            let raw: Vec<_> = thin(points, 1500).iter().map(place).collect();
+            canvas.line(&raw, color(index).opacity(0.28), 1.0);
+        }
+        for (index, points) in curves() {
+            let is_sharp = points.len() <= MAX_SHARP;
+            let reach = if is_sharp { 0 } else { points.len() / 40 };
+            let line = thin(&running_mean(points, reach), 1000);
+            let line: Vec<_> = line.iter().map(place).collect();
+            canvas.line(&line, color(index), 2.2);
+            if line.len() <= MAX_DOTTED {
+                line.into_iter().for_each(|at| canvas.dot(at, 3.0, color(index)));
             }
         }
         axes.draw_x(canvas, x_name, short);
@@ -135,7 +136,7 @@ fn readable(name: &str) -> String {
 fn thin(points: &[(f64, f64)], limit: usize) -> Vec<(f64, f64)> {
     let step = points.len().div_ceil(limit).max(1);
     let mut thinned: Vec<_> = points.iter().copied().step_by(step).collect();
-    if let (Some(&last), true) = (points.last(), (points.len() - 1) % step != 0) {
+    if let (Some(&last), true) = (points.last(), !(points.len() - 1).is_multiple_of(step)) {
         thinned.push(last);
     }
     thinned

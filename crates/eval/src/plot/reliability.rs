@@ -3,10 +3,14 @@
 use super::{
     axes::{Axes, Scale, whole_percent},
     canvas::{Color, draw},
-    theme::{AXIS, BLUE, MARGIN, MUTED, RED, heading, legend},
+    theme::{AXIS, BLUE, MARGIN, MUTED, heading, legend},
 };
 use crate::{Calibration, EvalError, table::percent};
 
+/// Confidence above the accuracy.
+const BOLD: Color = Color::hex(0xec_b9_ae);
+/// Accuracy above the confidence.
+const CAUTIOUS: Color = Color::hex(0x8f_b8_e0);
 const SIZE: [f64; 2] = [640.0, 680.0];
 
 pub(crate) fn svg(name: &str, calibration: &Calibration) -> Result<String, EvalError> {
@@ -17,8 +21,11 @@ pub(crate) fn svg(name: &str, calibration: &Calibration) -> Result<String, EvalE
     );
     draw("calibration", SIZE, |canvas| {
         heading(canvas, &format!("Calibration: {name}"), &subtitle);
-        let entries: [(Color, String); 2] =
-            [(BLUE, "accuracy".into()), (RED.opacity(0.35), "gap to the confidence".into())];
+        let entries: [(Color, String); 3] = [
+            (BLUE, "accuracy".into()),
+            (BOLD, "too confident".into()),
+            (CAUTIOUS, "accuracy, not confident enough".into()),
+        ];
         let right = canvas.width - MARGIN;
         legend(canvas, &entries, [MARGIN, right], 84.0);
         let unit = Scale::linear(0.0, 1.0);
@@ -27,9 +34,9 @@ pub(crate) fn svg(name: &str, calibration: &Calibration) -> Result<String, EvalE
         for bin in &calibration.bins {
             let (x1, x2) = (axes.x(bin.above) + 1.0, axes.x(bin.at_most) - 1.0);
             let (accuracy, confidence) = (axes.y(bin.accuracy), axes.y(bin.confidence));
-            canvas.rect([x1, accuracy, x2, axes.bottom], BLUE);
-            let gap = [x1, accuracy.min(confidence), x2, accuracy.max(confidence)];
-            canvas.rect(gap, RED.opacity(0.35));
+            let (lower, upper) = (accuracy.max(confidence), accuracy.min(confidence));
+            canvas.rect([x1, lower, x2, axes.bottom], BLUE);
+            canvas.rect([x1, upper, x2, lower], if upper == accuracy { CAUTIOUS } else { BOLD });
         }
         let diagonal = [(axes.left, axes.bottom), (axes.right, axes.top)];
         canvas.line(&diagonal, MUTED, 1.2);
