@@ -1,8 +1,12 @@
 //! Batch normalization over batch, height and width.
 
+#[cfg(feature = "flex")]
+use burn::backend::Dispatch;
 use burn::tensor::{Tensor, assert_shape};
 
 use crate::composed;
+#[cfg(feature = "flex")]
+use crate::flex::{self, LayerBackend};
 
 /// What [`batch_norm_train`] returns.
 #[derive(Clone, Debug)]
@@ -35,6 +39,20 @@ pub fn batch_norm_train(
     let [_, channels, _, _] = x.dims();
     assert_shape!(weight, [channels]);
     assert_shape!(bias, [channels]);
+    #[cfg(feature = "flex")]
+    if flex::takes(&x) {
+        let (output, mean, variance) = <Dispatch as LayerBackend>::fused_batch_norm(
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            bias.into_dispatch(),
+            epsilon,
+        );
+        return BatchNormOutput {
+            output: Tensor::from_dispatch(output),
+            mean: Tensor::from_dispatch(mean),
+            variance: Tensor::from_dispatch(variance),
+        };
+    }
     composed::batch_norm_train(x, weight, bias, epsilon)
 }
 
@@ -59,5 +77,15 @@ pub fn batch_norm_eval(
     assert_shape!(bias, [channels]);
     assert_shape!(running_mean, [channels]);
     assert_shape!(running_var, [channels]);
+    #[cfg(feature = "flex")]
+    if flex::takes(&x) {
+        let scale = weight / running_var.add_scalar(epsilon).sqrt();
+        let shift = bias - running_mean * scale.clone();
+        return Tensor::from_dispatch(<Dispatch as LayerBackend>::fused_affine(
+            x.into_dispatch(),
+            scale.into_dispatch(),
+            shift.into_dispatch(),
+        ));
+    }
     composed::batch_norm_eval(x, weight, bias, running_mean, running_var, epsilon)
 }

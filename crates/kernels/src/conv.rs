@@ -1,8 +1,12 @@
 //! Two-dimensional convolution.
 
+#[cfg(feature = "flex")]
+use burn::backend::Dispatch;
 use burn::tensor::{Tensor, assert_shape};
 
 use crate::composed;
+#[cfg(feature = "flex")]
+use crate::flex::{self, LayerBackend};
 
 /// Geometry of [`conv2d`]; every pair is `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +73,17 @@ pub fn conv2d(
     );
     if let Some(bias) = &bias {
         assert_shape!(bias, [out_channels]);
+    }
+    #[cfg(feature = "flex")]
+    if flex::takes(&x) && in_channels > 0 {
+        let (x, weight, options) = (x.into_dispatch(), weight.into_dispatch(), *options);
+        return Tensor::from_dispatch(match bias {
+            None => <Dispatch as LayerBackend>::fused_conv2d(x, weight, options),
+            Some(bias) => {
+                let bias = bias.into_dispatch();
+                <Dispatch as LayerBackend>::fused_conv2d_bias(x, weight, bias, options)
+            }
+        });
     }
     composed::conv2d(x, weight, bias, options)
 }

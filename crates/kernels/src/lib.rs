@@ -33,6 +33,8 @@ mod activation;
 mod batch_norm;
 pub mod composed;
 mod conv;
+#[cfg(feature = "flex")]
+mod flex;
 mod form;
 mod sigmoid_loss;
 mod softmax_loss;

@@ -1,0 +1,178 @@
+//! The three passes of a two-dimensional convolution on contiguous memory.
+
+use burn::tensor::Shape;
+use rayon::prelude::*;
+
+use super::correlate::{Correlation, pack_weights};
+use super::planes::{Geometry, Planes, Tap};
+use super::pool::Buffer;
+use super::reduce::sum;
+use super::weight_gradient::WeightGradient;
+use crate::ConvOptions;
+
+/// Sizes of a convolution; weights are `[out_channels, in_channels / groups, height, width]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conv {
+    pub(super) options: ConvOptions,
+    pub(super) batch_size: usize,
+    pub(super) in_channels: usize,
+    pub(super) out_channels: usize,
+    pub(super) input: [usize; 2],
+    pub(super) kernel: [usize; 2],
+    pub(super) output: [usize; 2],
+}
+
+impl Conv {
+    fn groups(&self) -> usize {
+        self.options.groups
+    }
+
+    fn group_in(&self) -> usize {
+        self.in_channels / self.groups()
+    }
+
+    fn group_out(&self) -> usize {
+        self.out_channels / self.groups()
+    }
+
+    pub(super) fn input_shape(&self) -> Shape {
+        Shape::new([self.batch_size, self.in_channels, self.input[0], self.input[1]])
+    }
+
+    pub(super) fn weight_shape(&self) -> Shape {
+        Shape::new([self.out_channels, self.group_in(), self.kernel[0], self.kernel[1]])
+    }
+
+    /// Output `y` reads input `y * stride + element * dilation - padding`.
+    fn forward_planes(&self) -> Planes {
+        let ConvOptions { stride, padding, dilation, .. } = self.options;
+        let [height, width] = self.kernel;
+        let tap = |element: usize| {
+            let at = [element / width, element % width];
+            let position =
+                |axis: usize| (at[axis] * dilation[axis]) as isize - padding[axis] as isize;
+            Tap { y: position(0), x: position(1), element }
+        };
+        Planes::new(Geometry {
+            source: self.input,
+            output: self.output,
+            step: stride,
+            taps: (0..height * width).map(tap).collect(),
+        })
+    }
+
+    /// Input `phase + y * stride` is read by outputs `y + tap`; `None` without such an input.
+    fn backward_planes(&self, phase: [usize; 2]) -> Option<Planes> {
+        let ConvOptions { stride, padding, dilation, .. } = self.options;
+        let [height, width] = self.kernel;
+        let size =
+            |axis: usize| Some(self.input[axis].checked_sub(phase[axis])?.div_ceil(stride[axis]));
+        let position = |axis: usize, at: usize| {
+            let distance = (phase[axis] + padding[axis]) as isize - (at * dilation[axis]) as isize;
+            let stride = stride[axis] as isize;
+            (distance.rem_euclid(stride) == 0).then_some(distance.div_euclid(stride))
+        };
+        let tap = |element: usize| {
+            let (y, x) = (position(0, element / width)?, position(1, element % width)?);
+            Some(Tap { y, x, element })
+        };
+        let output = [size(0)?, size(1)?];
+        (output[0] > 0 && output[1] > 0).then(|| {
+            Planes::new(Geometry {
+                source: self.output,
+                output,
+                step: [1, 1],
+                taps: (0..height * width).filter_map(tap).collect(),
+            })
+        })
+    }
+
+    pub(super) fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Buffer {
+        let plane = self.output[0] * self.output[1];
+        let mut output = Buffer::new(self.batch_size * self.out_channels * plane);
+        let (channels, taps) = (self.group_in(), self.kernel[0] * self.kernel[1]);
+        let weights = pack_weights(
+            [self.groups(), self.group_out(), channels, taps],
+            |group, row, channel, tap| {
+                weight[((group * self.group_out() + row) * channels + channel) * taps + tap]
+            },
+        );
+        Correlation {
+            planes: self.forward_planes(),
+            batch_size: self.batch_size,
+            groups: self.groups(),
+            source_channels: channels,
+            target_channels: self.group_out(),
+            source: x,
+            weights: &weights,
+            bias,
+            target_plane: plane,
+            first: 0,
+            step: [self.output[1], 1],
+        }
+        .run(output.as_mut_slice());
+        output
+    }
+
+    pub(super) fn input_gradient(&self, weight: &[f32], output_gradient: &[f32]) -> Buffer {
+        let [height, width] = self.input;
+        let [stride_y, stride_x] = self.options.stride;
+        let mut gradient = Buffer::new(self.batch_size * self.in_channels * height * width);
+        let (channels, elements) = (self.group_in(), self.kernel[0] * self.kernel[1]);
+        for phase in 0..stride_y * stride_x {
+            let phase = [phase / stride_x, phase % stride_x];
+            let Some(planes) = self.backward_planes(phase) else { continue };
+            let taps = &planes.geometry().taps;
+            let weights = pack_weights(
+                [self.groups(), channels, self.group_out(), taps.len()],
+                |group, row, channel, tap| {
+                    let out_channel = group * self.group_out() + channel;
+                    weight[(out_channel * channels + row) * elements + taps[tap].element]
+                },
+            );
+            Correlation {
+                planes,
+                batch_size: self.batch_size,
+                groups: self.groups(),
+                source_channels: self.group_out(),
+                target_channels: channels,
+                source: output_gradient,
+                weights: &weights,
+                bias: None,
+                target_plane: height * width,
+                first: phase[0] * width + phase[1],
+                step: [stride_y * width, stride_x],
+            }
+            .run(gradient.as_mut_slice());
+        }
+        gradient
+    }
+
+    pub(super) fn weight_gradient(&self, x: &[f32], output_gradient: &[f32]) -> Buffer {
+        WeightGradient {
+            planes: self.forward_planes(),
+            batch_size: self.batch_size,
+            groups: self.groups(),
+            source_channels: self.group_in(),
+            target_channels: self.group_out(),
+            source: x,
+            output_gradient,
+        }
+        .run()
+    }
+
+    pub(super) fn bias_gradient(&self, output_gradient: &[f32]) -> Buffer {
+        let plane = self.output[0] * self.output[1];
+        let mut gradient = Buffer::zeros(self.out_channels);
+        if self.batch_size * plane == 0 {
+            return gradient;
+        }
+        let total = |channel: usize| -> f32 {
+            let planes = output_gradient.chunks_exact(plane).skip(channel);
+            planes.step_by(self.out_channels).map(|plane| f64::from(sum(plane))).sum::<f64>() as f32
+        };
+        let totals: Vec<f32> = (0..self.out_channels).into_par_iter().map(total).collect();
+        gradient.as_mut_slice().copy_from_slice(&totals);
+        gradient
+    }
+}

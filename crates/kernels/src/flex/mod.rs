@@ -1,0 +1,62 @@
+//! Fused forms for `flex`, the CPU backend: hand-written passes behind a Burn backend extension.
+
+mod autodiff;
+mod conv;
+mod correlate;
+mod elementwise;
+mod norm;
+mod parallel;
+mod planes;
+mod pool;
+mod reduce;
+mod simd;
+mod tensor;
+mod tile;
+mod weight_gradient;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, backend_extension};
+use burn::tensor::{DType, Device, Tensor};
+
+use crate::ConvOptions;
+
+/// The operations with a fused form.
+#[backend_extension(Autodiff, Flex)]
+pub(crate) trait LayerBackend: Backend {
+    fn fused_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self>;
+
+    fn fused_conv2d_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self>;
+
+    /// Output, mean, biased variance.
+    fn fused_batch_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// `x * scale + shift` per channel.
+    fn fused_affine(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    fn fused_relu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn fused_add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// Whether `tensor` lies on `flex` in single precision and fused forms are allowed.
+pub(crate) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
+    crate::is_fused() && tensor.dtype() == DType::F32 && tensor.device().inner() == Device::flex()
+}

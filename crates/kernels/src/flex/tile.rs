@@ -1,0 +1,207 @@
+//! The two inner kernels of a convolution: a tile of outputs, and a tile of weight gradients.
+//!
+//! Both work on *shifted planes*: the input is stored with its padding, so that kernel element `k`
+//! of every output position is found at a fixed distance `offsets[k]` from that position.
+#![allow(unsafe_code, reason = "vector intrinsics and raw pointers in the innermost loops")]
+
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx2, Avx512};
+use super::simd::{Isa, Portable, Simd, isa};
+
+/// Most vectors of pixels per tile.
+pub(super) const MAX_VECTORS: usize = 3;
+
+/// One vector of output positions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    /// Where its positions start in the shifted planes.
+    pub(super) input: usize,
+    /// Where its positions start in the output.
+    pub(super) output: usize,
+}
+
+/// `rows` output channels times up to [`MAX_VECTORS`] slots:
+/// `output[row][slot] = start + sum_k weights[k][row] * input[offsets[k] + slot]`.
+pub(super) struct OutputTile<'a> {
+    /// `[offsets.len()][tile rows]`, padded with zeros to the full number of rows.
+    pub(super) weights: *const f32,
+    pub(super) offsets: &'a [usize],
+    pub(super) input: *const f32,
+    pub(super) slots: &'a [Slot],
+    pub(super) output: *mut f32,
+    /// Distance between two output channels.
+    pub(super) stride: usize,
+    /// Output channels to write.
+    pub(super) rows: usize,
+    /// Distance between the halves of a slot in the input, when it is split.
+    pub(super) split: usize,
+    /// What the sums start from: one value per row, or with `None` what the output holds.
+    pub(super) start: Option<*const f32>,
+}
+
+/// Adds to `rows x taps` weight gradients:
+/// `gradient[row][k] += sum_slots output_gradient[row][slot] * input[offsets[k] + slot]`.
+pub(super) struct GradientTile<'a> {
+    pub(super) output_gradient: *const f32,
+    pub(super) stride: usize,
+    pub(super) rows: usize,
+    pub(super) input: *const f32,
+    pub(super) offsets: &'a [usize],
+    pub(super) slots: &'a [Slot],
+    pub(super) split: usize,
+    pub(super) gradient: *mut f32,
+    pub(super) gradient_stride: usize,
+}
+
+/// The kernels of one instruction set.
+pub(super) struct Kernels {
+    pub(super) lanes: usize,
+    /// Output channels per tile.
+    pub(super) rows: usize,
+    /// By number of slots less one; whole and split slots.
+    output: [[unsafe fn(&OutputTile); MAX_VECTORS]; 2],
+    /// Output channels and kernel elements per tile of weight gradients.
+    pub(super) gradient_rows: usize,
+    pub(super) gradient_taps: usize,
+    gradient: [unsafe fn(&GradientTile); 2],
+}
+
+impl Kernels {
+    pub(super) fn get() -> &'static Self {
+        match isa() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &AVX2,
+            Isa::Portable => &PORTABLE,
+        }
+    }
+
+    /// # Safety
+    /// The pointers must cover all that the tile describes; see [`OutputTile`].
+    pub(super) unsafe fn output(&self, tile: &OutputTile) {
+        // SAFETY: by the caller, and the instruction set was detected.
+        unsafe { self.output[usize::from(tile.split > 0)][tile.slots.len() - 1](tile) }
+    }
+
+    /// # Safety
+    /// The pointers must cover all that the tile describes; see [`GradientTile`].
+    pub(super) unsafe fn gradient(&self, tile: &GradientTile) {
+        // SAFETY: by the caller, and the instruction set was detected.
+        unsafe { self.gradient[usize::from(tile.split > 0)](tile) }
+    }
+}
+
+#[inline(always)]
+unsafe fn load<S: Simd, const SPLIT: bool>(from: *const f32, split: usize) -> S {
+    unsafe { if SPLIT { S::load_pair(from, from.add(split)) } else { S::load(from) } }
+}
+
+#[inline(always)]
+unsafe fn output_tile<S: Simd, const ROWS: usize, const VECTORS: usize, const SPLIT: bool>(
+    tile: &OutputTile,
+) {
+    // SAFETY: the caller vouches for every pointer of the tile.
+    unsafe {
+        let slots: [Slot; VECTORS] = std::array::from_fn(|v| *tile.slots.get_unchecked(v));
+        let inputs = slots.map(|slot| tile.input.add(slot.input));
+        let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            if row < tile.rows {
+                for (sum, slot) in sums.iter_mut().zip(slots) {
+                    *sum = match tile.start {
+                        Some(start) => S::splat(*start.add(row)),
+                        None => S::load(tile.output.add(row * tile.stride + slot.output)),
+                    };
+                }
+            }
+        }
+        let mut weights = tile.weights;
+        for &offset in tile.offsets {
+            let pixels = inputs.map(|input| load::<S, SPLIT>(input.add(offset), tile.split));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let weight = S::splat(*weights.add(row));
+                for (sum, pixels) in sums.iter_mut().zip(pixels) {
+                    *sum = weight.mul_add(pixels, *sum);
+                }
+            }
+            weights = weights.add(ROWS);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            if row < tile.rows {
+                for (sum, slot) in sums.iter().zip(slots) {
+                    sum.store(tile.output.add(row * tile.stride + slot.output));
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn gradient_tile<S: Simd, const ROWS: usize, const TAPS: usize, const SPLIT: bool>(
+    tile: &GradientTile,
+) {
+    // SAFETY: the caller vouches for every pointer of the tile.
+    unsafe {
+        // Rows and taps beyond the end repeat the last one and are dropped at the end.
+        let gradients: [*const f32; ROWS] = std::array::from_fn(|row| {
+            tile.output_gradient.add(row.min(tile.rows - 1) * tile.stride)
+        });
+        let inputs: [*const f32; TAPS] = std::array::from_fn(|tap| {
+            tile.input.add(*tile.offsets.get_unchecked(tap.min(tile.offsets.len() - 1)))
+        });
+        let mut sums = [[S::splat(0.0); TAPS]; ROWS];
+        for slot in tile.slots {
+            let gradients = gradients.map(|gradient| S::load(gradient.add(slot.output)));
+            for (tap, input) in inputs.iter().enumerate() {
+                let pixels = load::<S, SPLIT>(input.add(slot.input), tile.split);
+                for (sums, gradient) in sums.iter_mut().zip(gradients) {
+                    sums[tap] = gradient.mul_add(pixels, sums[tap]);
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            if row < tile.rows {
+                for (tap, sum) in sums.iter().enumerate() {
+                    if tap < tile.offsets.len() {
+                        *tile.gradient.add(row * tile.gradient_stride + tap) += sum.sum();
+                    }
+                }
+            }
+        }
+    }
+}
+
+macro_rules! kernels {
+    ($name:ident, $module:ident, $simd:ty, $(#[$feature:meta])?, $rows:literal, $gradient_rows:literal x $gradient_taps:literal) => {
+        mod $module {
+            use super::*;
+            $(#[$feature])?
+            unsafe fn output<const VECTORS: usize, const SPLIT: bool>(tile: &OutputTile) {
+                unsafe { output_tile::<$simd, $rows, VECTORS, SPLIT>(tile) }
+            }
+            $(#[$feature])?
+            unsafe fn gradient<const SPLIT: bool>(tile: &GradientTile) {
+                unsafe { gradient_tile::<$simd, $gradient_rows, $gradient_taps, SPLIT>(tile) }
+            }
+            pub(super) static $name: Kernels = Kernels {
+                lanes: <$simd>::LANES,
+                rows: $rows,
+                output: [
+                    [output::<1, false>, output::<2, false>, output::<3, false>],
+                    [output::<1, true>, output::<2, true>, output::<3, true>],
+                ],
+                gradient_rows: $gradient_rows,
+                gradient_taps: $gradient_taps,
+                gradient: [gradient::<false>, gradient::<true>],
+            };
+        }
+        use $module::$name;
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+kernels!(AVX512, avx512, Avx512, #[target_feature(enable = "avx512f")], 8, 4 x 6);
+#[cfg(target_arch = "x86_64")]
+kernels!(AVX2, avx2, Avx2, #[target_feature(enable = "avx2,fma")], 4, 3 x 4);
+kernels!(PORTABLE, portable, Portable, , 4, 3 x 4);
