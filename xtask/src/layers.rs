@@ -11,9 +11,9 @@ use graph::{Kind, Package, packages};
 
 /// Rank of every library. A crate may use crates of a lower rank, never of its own.
 const RANKS: [(&str, u8); 11] = [
-    ("longtail-testing", 0),
     ("longtail-types", 0),
     ("longtail-kernels", 0),
+    (TESTING, 1),
     ("longtail-losses", 1),
     ("longtail-ops", 1),
     ("longtail-data", 2),
