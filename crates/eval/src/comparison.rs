@@ -124,7 +124,7 @@ impl Comparison {
         let mut markdown = format!("# {title}\n\n{}", self.markdown());
         markdown.push_str("\n![Accuracy by training images](comparison.svg)\n");
         let files = [
-            ("comparison.json", self.json()?),
+            ("comparison.json", self.json()? + "\n"),
             ("comparison.md", markdown),
             ("comparison.svg", self.svg(title)?),
         ];

@@ -10,14 +10,13 @@ use crate::EvalError;
 /// Containers nested deeper than this stand on one line.
 const MAX_DEPTH: usize = 3;
 
-/// Indented JSON with a newline at the end.
+/// Indented JSON.
 pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, EvalError> {
     let mut text = Vec::new();
     let formatter = Readable { pretty: PrettyFormatter::new(), depth: 0 };
     value
         .serialize(&mut Serializer::with_formatter(&mut text, formatter))
         .map_err(EvalError::Json)?;
-    text.push(b'\n');
     String::from_utf8(text).map_err(|error| EvalError::Json(serde::ser::Error::custom(error)))
 }
 
@@ -103,8 +102,7 @@ mod tests {
     \"e\": []
   },
   \"f\": 1
-}
-";
+}";
         let text = to_json(&value).unwrap();
         assert_eq!(text, expected);
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);

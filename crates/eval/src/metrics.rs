@@ -1,6 +1,6 @@
 //! What a training run wrote down while it ran.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 
@@ -36,6 +36,15 @@ impl MetricsLog {
             }
         }
         Ok(log)
+    }
+
+    /// Reads the file; see [`parse`](Self::parse).
+    ///
+    /// # Errors
+    /// If the file cannot be read, and as [`parse`](Self::parse).
+    pub fn read(path: &Path) -> Result<Self, EvalError> {
+        let io = |source| EvalError::Io { path: path.to_path_buf(), source };
+        Self::parse(&std::fs::read_to_string(path).map_err(io)?)
     }
 
     /// The names that occur, sorted.

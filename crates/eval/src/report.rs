@@ -165,6 +165,14 @@ impl ClassificationReport {
         Ok(report)
     }
 
+    /// The report as readable JSON.
+    ///
+    /// # Errors
+    /// If a number is not finite, which an evaluator does not produce.
+    pub fn json(&self) -> Result<String, EvalError> {
+        to_json(self)
+    }
+
     /// Writes `report.json`, `report.md`, `classes.csv` and the plots into an existing folder. All
     /// are made before the first is written, and each is written whole or not at all.
     ///
@@ -172,7 +180,7 @@ impl ClassificationReport {
     /// If a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), EvalError> {
         let mut files = vec![
-            ("report.json", to_json(self)?),
+            ("report.json", self.json()? + "\n"),
             ("report.md", self.markdown()),
             ("classes.csv", self.csv()),
         ];
@@ -274,7 +282,6 @@ expected calibration error 20.00 %, 15 bins
             "- Test set: six images (6 images).",
             "- Training images per class: hand-made (368 images).",
             "- Classes: 1 many, 1 medium, 2 few.",
-            "- Without test images: 1 class.",
             "| c\\|d | 60 | medium | 2 | 50.00 | 50.00 | 50.00 |",
             "| e | 5 | few | 0 |  |  |  |",
             "| f | a, b | 1 | 100.00 |",

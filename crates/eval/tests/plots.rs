@@ -172,21 +172,24 @@ fn training_curves() {
         let loss = 2.1 * (-2.5 * share).exp() + 0.25 + 0.4 * (noise.next() - 0.5);
         let rate = 0.05 * (1.0 + (std::f64::consts::PI * share).cos());
         lines.push_str(&format!(
-            "{{\"step\": {step}, \"train_loss\": {loss}, \"learning_rate\": {rate}}}\n"
+            "{{\"step\": {step}, \"loss\": {loss}, \"accuracy\": {}, \"lr\": {rate}}}\n",
+            0.75 * (1.0 - (-3.0 * share).exp()) + 0.1 * noise.next()
         ));
         if step % 96 == 0 {
             let accuracy = 0.66 * (1.0 - (-3.0 * share).exp()) + 0.03 * noise.next();
             lines.push_str(&format!(
-                "{{\"step\": {step}, \"eval\": {{\"accuracy\": {accuracy}, \"macro_accuracy\": {}, \
-                 \"loss\": {}}}}}\n",
-                accuracy - 0.06,
-                loss + 0.2
+                "{{\"step\": {step}, \"eval\": {{\"accuracy\": {accuracy}, \"macro_accuracy\": {accuracy}, \
+                 \"many\": {}, \"medium\": {}}}}}\n",
+                accuracy + 0.06,
+                accuracy - 0.2 * share
             ));
         }
     }
     let svg = MetricsLog::parse(&lines).unwrap().curves_svg("Balanced Softmax on CIFAR-10-LT");
     let svg = svg.unwrap();
     assert_sound(&svg);
-    assert!(["train loss", "eval accuracy", "learning rate"].iter().all(|name| svg.contains(name)));
+    assert!(
+        ["training loss", "test accuracy", "learning rate"].iter().all(|name| svg.contains(name))
+    );
     fs::write(folder("curves").join("training_curves.svg"), svg).unwrap();
 }

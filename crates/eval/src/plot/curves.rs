@@ -1,11 +1,13 @@
 //! Loss and accuracy while a model trains.
 
+use std::path::Path;
+
 use super::{
     axes::{Axes, Scale, short, whole_percent},
     canvas::{Canvas, Color, draw},
     theme::{MARGIN, heading, legend, series_color},
 };
-use crate::{EvalError, MetricsLog, shot_accuracy::mean};
+use crate::{EvalError, MetricsLog, files::write_whole, shot_accuracy::mean};
 
 const PANEL: [f64; 2] = [480.0, 400.0];
 /// Above the panels.
@@ -19,13 +21,18 @@ const MAX_DOTTED: usize = 30;
 struct Panel {
     name: &'static str,
     is_share: bool,
-    curves: Vec<(String, Vec<(f64, f64)>)>,
+    curves: Vec<Curve>,
+}
+
+struct Curve {
+    name: String,
+    points: Vec<(f64, f64)>,
 }
 
 impl MetricsLog {
-    /// The training curves: one panel each for the numbers whose name contains `loss`, for those
-    /// with `accuracy`, `top1` or `top5`, and for `lr` or `learning_rate`, over `epoch` where each
-    /// line of a curve has its own, else over `step` or `iteration`.
+    /// The training curves: one panel for the numbers that are a `loss`, one for `accuracy`, `top1`,
+    /// `top5`, `many`, `medium` and `few`, one for `lr` or `learning_rate`; over `step`, else
+    /// `iteration`, else `epoch`. Two curves that are the same are drawn once.
     ///
     /// # Errors
     /// If the plotting library fails.
@@ -35,8 +42,7 @@ impl MetricsLog {
             panels.into_iter().filter(|panel| !panel.curves.is_empty()).collect();
         let width = PANEL[0] * panels.len().max(1) as f64;
         draw("training curves", [width, HEADING + PANEL[1]], |canvas| {
-            let subtitle =
-                if panels.is_empty() { "no loss and no accuracy was recorded" } else { "" };
+            let subtitle = if panels.is_empty() { "nothing was recorded" } else { "" };
             heading(canvas, title, subtitle);
             for (index, panel) in panels.iter().enumerate() {
                 panel.draw(canvas, index as f64 * PANEL[0], x_name);
@@ -44,30 +50,36 @@ impl MetricsLog {
         })
     }
 
+    /// Writes [`curves_svg`](Self::curves_svg) into a file, whole or not at all.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_curves(&self, path: &Path, title: &str) -> Result<(), EvalError> {
+        write_whole(path, self.curves_svg(title)?.as_bytes())
+    }
+
     fn panels(&self) -> (&'static str, [Panel; 3]) {
         let names = self.names();
         let known = ["step", "iteration", "epoch"];
         let x = known.into_iter().find(|x| names.contains(x)).unwrap_or("step");
-        let curves = |words: &[&str]| {
-            let chosen = names
-                .iter()
-                .filter(|name| words.iter().any(|word| name.to_lowercase().contains(word)));
-            let curves = chosen.map(|name| (name.to_string(), self.series(x, name)));
-            curves.filter(|(_, points)| points.len() > 1).collect()
+        let panel = |name, is_share, belongs: fn(&str) -> bool| {
+            let mut curves: Vec<Curve> = Vec::new();
+            for name in names.iter().filter(|name| belongs(name.rsplit('.').next().unwrap_or(name)))
+            {
+                let points = self.series(x, name);
+                if points.len() > 1 && curves.iter().all(|curve| curve.points != points) {
+                    curves.push(Curve { name: readable(name), points });
+                }
+            }
+            Panel { name, is_share, curves }
         };
-        let rates = names
-            .iter()
-            .filter(|name| matches!(name.rsplit('.').next(), Some("lr" | "learning_rate")));
-        let rates = rates.map(|name| (name.to_string(), self.series(x, name)));
-        let rates = rates.filter(|(_, points)| points.len() > 1).collect();
+        let is_accuracy = |name: &str| {
+            name.contains("accuracy") || ["top1", "top5", "many", "medium", "few"].contains(&name)
+        };
         let panels = [
-            Panel { name: "loss", is_share: false, curves: curves(&["loss"]) },
-            Panel {
-                name: "accuracy, %",
-                is_share: true,
-                curves: curves(&["accuracy", "top1", "top5"]),
-            },
-            Panel { name: "learning rate", is_share: false, curves: rates },
+            panel("loss", false, |name| name.contains("loss")),
+            panel("accuracy, %", true, is_accuracy),
+            panel("learning rate", false, |name| name == "lr" || name == "learning_rate"),
         ];
         (x, panels)
     }
@@ -77,10 +89,10 @@ impl Panel {
     fn draw(&self, canvas: &mut Canvas, left: f64, x_name: &str) {
         let entries = self.curves.iter().enumerate();
         let entries: Vec<(Color, String)> =
-            entries.map(|(index, (name, _))| (color(index), readable(name))).collect();
+            entries.map(|(index, curve)| (color(index), curve.name.clone())).collect();
         let ends = [left + 80.0, left + PANEL[0] - MARGIN];
         let below = legend(canvas, &entries, ends, HEADING + 4.0);
-        let points = || self.curves.iter().flat_map(|(_, points)| points);
+        let points = || self.curves.iter().flat_map(|curve| &curve.points);
         let range = |values: &mut dyn Iterator<Item = f64>| {
             values.fold([f64::INFINITY, f64::NEG_INFINITY], |[min, max], value| {
                 [min.min(value), max.max(value)]
@@ -103,7 +115,7 @@ impl Panel {
         let format = if self.is_share && max <= 1.0 { whole_percent } else { short };
         axes.draw_y(canvas, self.name, format);
         let place = |&(x, y): &(f64, f64)| (axes.x(x), axes.y(y));
-        let curves = || self.curves.iter().map(|(_, points)| points).enumerate();
+        let curves = || self.curves.iter().map(|curve| &curve.points).enumerate();
         for (index, points) in curves().filter(|(_, points)| points.len() > MAX_SHARP) {
             let raw: Vec<_> = thin(points, 1500).iter().map(place).collect();
             canvas.line(&raw, color(index).opacity(0.28), 1.0);
@@ -127,9 +139,15 @@ fn color(index: usize) -> Color {
     series_color(index + 1)
 }
 
-/// `train.loss` or `train_loss` as `train loss`.
+/// `loss` as `training loss`, `eval.accuracy` as `test accuracy`, `lr` as `learning rate`.
 fn readable(name: &str) -> String {
-    name.replace(['.', '_'], " ")
+    let words = |name: &str| name.replace(['.', '_'], " ");
+    match name.split_once('.') {
+        _ if name == "lr" || name == "learning_rate" => "learning rate".into(),
+        Some(("eval", name)) => format!("test {}", words(name)),
+        None if name == "loss" || name == "accuracy" => format!("training {name}"),
+        _ => words(name),
+    }
 }
 
 /// Every n-th point so that at most `limit` are left, the last one included.
@@ -157,20 +175,22 @@ mod tests {
 
     #[test]
     fn curves_are_sorted_into_panels() {
-        let text = r#"{"step": 1, "train.loss": 2, "lr": 0.1, "other": 5, "eval": {"accuracy": 0.1}}
-{"step": 2, "train.loss": 1, "lr": 0.2, "other": 6, "eval": {"accuracy": 0.2}}"#;
+        let text = r#"{"step": 1, "loss": 2, "accuracy": 0.3, "lr": 0.1, "images_per_second": 5}
+{"step": 2, "loss": 1, "accuracy": 0.4, "lr": 0.2, "images_per_second": 6}
+{"step": 1, "eval": {"accuracy": 0.1, "macro_accuracy": 0.1, "few": 0}}
+{"step": 2, "eval": {"accuracy": 0.2, "macro_accuracy": 0.2, "few": 0.1}}"#;
         let (x, [loss, accuracy, rate]) = MetricsLog::parse(text).unwrap().panels();
-        let names = |panel: &Panel| panel.curves.iter().map(|c| c.0.clone()).collect::<Vec<_>>();
+        let names = |panel: &Panel| panel.curves.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
         assert_eq!(x, "step");
-        assert_eq!(names(&loss), ["train.loss"]);
-        assert_eq!(names(&accuracy), ["eval.accuracy"]);
-        assert_eq!(names(&rate), ["lr"]);
+        assert_eq!(names(&loss), ["training loss"]);
+        assert_eq!(names(&accuracy), ["training accuracy", "test accuracy", "test few"]);
+        assert_eq!(names(&rate), ["learning rate"]);
     }
 
     #[test]
     fn an_empty_log_still_draws() {
         let svg = MetricsLog::default().curves_svg("nothing").unwrap();
-        assert!(svg.contains("no loss and no accuracy was recorded"));
+        assert!(svg.contains("nothing was recorded"));
     }
 
     #[test]
