@@ -1,0 +1,10 @@
+//! Every method against independent numbers, in limit cases, and against what must be refused.
+//! One binary: linking Burn takes longer than the tests.
+
+mod gradients;
+mod limits;
+mod published;
+mod reference;
+mod refusals;
+mod statistics;
+mod support;

@@ -1,0 +1,66 @@
+//! Losses, gradients, scores and statistics against `xtask/reference/losses.py`.
+
+use burn::tensor::Tensor;
+use longtail_losses::RowLabels;
+use longtail_testing::{assert_close, values};
+use longtail_types::ClassCounts;
+use serde_json::Value;
+
+use crate::support::{
+    classes, config, device, floats, gradient, integers, labels_of, matrix, tracked,
+};
+
+const TOLERANCE: f64 = 1e-5;
+
+fn labels(step: &Value, num_rows: usize) -> RowLabels {
+    let mut labels = match step.get("targets") {
+        Some(targets) => RowLabels::multi_label(matrix(&floats(targets), num_rows, &device())),
+        None => classes(&labels_of(&step["labels"])),
+    };
+    if let Some(ignore) = step.get("ignore") {
+        let ignore: Vec<bool> =
+            ignore.as_array().unwrap().iter().map(|v| v.as_bool().unwrap()).collect();
+        labels = labels.ignoring(Tensor::from_data(ignore.as_slice(), &device()));
+    }
+    labels
+}
+
+#[test]
+fn every_case_matches() {
+    let data: Value = serde_json::from_str(include_str!("../data/losses_more.json")).unwrap();
+    let num_rows = data["rows"].as_u64().unwrap() as usize;
+    let counts = ClassCounts::new(
+        integers(&data["counts"]["image_counts"]),
+        integers(&data["counts"]["instance_counts"]),
+        data["counts"]["num_images"].as_u64().unwrap(),
+    )
+    .unwrap();
+    let cases = data["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 45);
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let mut loss = config(case["config"].clone()).init(&counts, &device()).unwrap();
+        if let Some(weights) = case.get("class_weights") {
+            loss = loss.reweighted(&floats(weights), &device()).unwrap();
+        }
+        for step in case["steps"].as_array().unwrap() {
+            let logits = tracked(&floats(&step["logits"]), num_rows);
+            let output = loss.forward(logits.clone(), labels(step, num_rows)).unwrap();
+            let (value, gradient) = gradient(&logits, &output);
+            assert_close(name, &[value as f32], &[step["loss"].as_f64().unwrap()], TOLERANCE);
+            assert_close(name, &gradient, &floats(&step["grad"]), TOLERANCE);
+            if let Some(scores) = step.get("scores") {
+                let actual = loss.scores(logits.clone().inner()).unwrap();
+                assert_eq!(actual.dims(), [num_rows, loss.num_classes()]);
+                assert_close(name, &values(actual), &floats(scores), TOLERANCE);
+            }
+            loss.apply(output.update).unwrap();
+            for (key, expected) in
+                step.get("state").and_then(Value::as_object).into_iter().flatten()
+            {
+                let (_, actual) = loss.state().into_iter().find(|(name, _)| name == key).unwrap();
+                assert_close(&format!("{name}: {key}"), &values(actual), &floats(expected), 1e-5);
+            }
+        }
+    }
+}
