@@ -1,6 +1,7 @@
 //! Files that are written whole or not at all.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, Write},
     path::Path,
@@ -16,8 +17,8 @@ use crate::EvalError;
 pub fn write_whole(path: &Path, contents: &[u8]) -> Result<(), EvalError> {
     let error = |source| EvalError::Io { path: path.to_path_buf(), source };
     let name = path.file_name().ok_or_else(|| error(io::ErrorKind::InvalidFilename.into()))?;
-    let mut temporary = name.to_os_string();
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    let mut temporary = OsString::from(".partial-"); // after a kill the next write reuses it
+    temporary.push(name);
     let temporary = path.with_file_name(temporary);
     let written = File::create(&temporary)
         .and_then(|mut file| file.write_all(contents).and_then(|()| file.sync_all()))
