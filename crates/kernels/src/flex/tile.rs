@@ -3,6 +3,7 @@
 //! Both work on *shifted planes*: the input is stored with its padding, so that kernel element `k`
 //! of every output position is found at a fixed distance `offsets[k]` from that position.
 #![allow(unsafe_code, reason = "vector intrinsics and raw pointers in the innermost loops")]
+#![allow(clippy::needless_range_loop, reason = "indices keep whole tiles in registers")]
 
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
@@ -102,35 +103,44 @@ unsafe fn output_tile<S: Simd, const ROWS: usize, const VECTORS: usize, const SP
     tile: &OutputTile,
 ) {
     // SAFETY: the caller vouches for every pointer of the tile.
+    // Loops rather than closures: a closure would not get the instruction set of its caller.
     unsafe {
-        let slots: [Slot; VECTORS] = std::array::from_fn(|v| *tile.slots.get_unchecked(v));
-        let inputs = slots.map(|slot| tile.input.add(slot.input));
+        let mut inputs = [tile.input; VECTORS];
+        let mut outputs = [tile.output; VECTORS];
+        for v in 0..VECTORS {
+            let slot = tile.slots.get_unchecked(v);
+            inputs[v] = tile.input.add(slot.input);
+            outputs[v] = tile.output.add(slot.output);
+        }
         let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
-        for (row, sums) in sums.iter_mut().enumerate() {
+        for row in 0..ROWS {
             if row < tile.rows {
-                for (sum, slot) in sums.iter_mut().zip(slots) {
-                    *sum = match tile.start {
+                for v in 0..VECTORS {
+                    sums[row][v] = match tile.start {
                         Some(start) => S::splat(*start.add(row)),
-                        None => S::load(tile.output.add(row * tile.stride + slot.output)),
+                        None => S::load(outputs[v].add(row * tile.stride)),
                     };
                 }
             }
         }
         let mut weights = tile.weights;
         for &offset in tile.offsets {
-            let pixels = inputs.map(|input| load::<S, SPLIT>(input.add(offset), tile.split));
-            for (row, sums) in sums.iter_mut().enumerate() {
+            let mut pixels = [S::splat(0.0); VECTORS];
+            for v in 0..VECTORS {
+                pixels[v] = load::<S, SPLIT>(inputs[v].add(offset), tile.split);
+            }
+            for row in 0..ROWS {
                 let weight = S::splat(*weights.add(row));
-                for (sum, pixels) in sums.iter_mut().zip(pixels) {
-                    *sum = weight.mul_add(pixels, *sum);
+                for v in 0..VECTORS {
+                    sums[row][v] = weight.mul_add(pixels[v], sums[row][v]);
                 }
             }
             weights = weights.add(ROWS);
         }
-        for (row, sums) in sums.iter().enumerate() {
+        for row in 0..ROWS {
             if row < tile.rows {
-                for (sum, slot) in sums.iter().zip(slots) {
-                    sum.store(tile.output.add(row * tile.stride + slot.output));
+                for v in 0..VECTORS {
+                    sums[row][v].store(outputs[v].add(row * tile.stride));
                 }
             }
         }
@@ -144,27 +154,33 @@ unsafe fn gradient_tile<S: Simd, const ROWS: usize, const TAPS: usize, const SPL
     // SAFETY: the caller vouches for every pointer of the tile.
     unsafe {
         // Rows and taps beyond the end repeat the last one and are dropped at the end.
-        let gradients: [*const f32; ROWS] = std::array::from_fn(|row| {
-            tile.output_gradient.add(row.min(tile.rows - 1) * tile.stride)
-        });
-        let inputs: [*const f32; TAPS] = std::array::from_fn(|tap| {
-            tile.input.add(*tile.offsets.get_unchecked(tap.min(tile.offsets.len() - 1)))
-        });
+        let mut gradients = [tile.output_gradient; ROWS];
+        for row in 0..ROWS {
+            gradients[row] = tile.output_gradient.add(row.min(tile.rows - 1) * tile.stride);
+        }
+        let mut inputs = [tile.input; TAPS];
+        for tap in 0..TAPS {
+            inputs[tap] =
+                tile.input.add(*tile.offsets.get_unchecked(tap.min(tile.offsets.len() - 1)));
+        }
         let mut sums = [[S::splat(0.0); TAPS]; ROWS];
         for slot in tile.slots {
-            let gradients = gradients.map(|gradient| S::load(gradient.add(slot.output)));
-            for (tap, input) in inputs.iter().enumerate() {
-                let pixels = load::<S, SPLIT>(input.add(slot.input), tile.split);
-                for (sums, gradient) in sums.iter_mut().zip(gradients) {
-                    sums[tap] = gradient.mul_add(pixels, sums[tap]);
+            let mut gradient = [S::splat(0.0); ROWS];
+            for row in 0..ROWS {
+                gradient[row] = S::load(gradients[row].add(slot.output));
+            }
+            for tap in 0..TAPS {
+                let pixels = load::<S, SPLIT>(inputs[tap].add(slot.input), tile.split);
+                for row in 0..ROWS {
+                    sums[row][tap] = gradient[row].mul_add(pixels, sums[row][tap]);
                 }
             }
         }
-        for (row, sums) in sums.iter().enumerate() {
+        for row in 0..ROWS {
             if row < tile.rows {
-                for (tap, sum) in sums.iter().enumerate() {
+                for tap in 0..TAPS {
                     if tap < tile.offsets.len() {
-                        *tile.gradient.add(row * tile.gradient_stride + tap) += sum.sum();
+                        *tile.gradient.add(row * tile.gradient_stride + tap) += sums[row][tap].sum();
                     }
                 }
             }
