@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 /// `count` values in [-1, 1) that depend on the name.
-pub fn value(name: &str, count: usize) -> Vec<f32> {
+pub(crate) fn value(name: &str, count: usize) -> Vec<f32> {
     let start = crc32(name.as_bytes());
     let mix = |i: usize| {
         let mut h = (i as u32).wrapping_mul(0x9E37_79B9).wrapping_add(start);
@@ -26,7 +26,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// A tensor of such values.
-pub fn tensor<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
+pub(crate) fn tensor<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(value(name, shape.iter().product()), shape), device)
 }
 
@@ -46,7 +46,7 @@ fn weights(name: &str, shape: &[usize], last: &str) -> Vec<f32> {
 }
 
 /// Writes f32 tensors as safetensors.
-pub fn write_safetensors(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
+pub(crate) fn write_safetensors(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
     let bytes: Vec<Vec<u8>> =
         tensors.iter().map(|t| t.2.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
     let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
@@ -56,7 +56,7 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]
 }
 
 /// Gives every weight its formula value, by way of two weight files.
-pub fn fill(classifier: &mut Classifier, last: &str) {
+pub(crate) fn fill(classifier: &mut Classifier, last: &str) {
     let folder = tempfile::tempdir().unwrap();
     let names = folder.path().join("names.safetensors");
     classifier.save_weights(&names).unwrap();
@@ -73,18 +73,18 @@ pub fn fill(classifier: &mut Classifier, last: &str) {
 }
 
 /// Reads one of our files of reference numbers.
-pub fn reference(name: &str) -> Value {
+pub(crate) fn reference(name: &str) -> Value {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data"));
     serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap()
 }
 
 /// A JSON list of numbers.
-pub fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
 /// Every n-th of the values, as the reference lists them.
-pub fn sampled(values: &[f32], sample: &Value) -> Vec<f32> {
+pub(crate) fn sampled(values: &[f32], sample: &Value) -> Vec<f32> {
     let every = sample["every"].as_u64().unwrap() as usize;
     let count = sample["values"].as_array().unwrap().len();
     values.iter().step_by(every).take(count).copied().collect()
