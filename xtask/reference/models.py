@@ -5,7 +5,8 @@
     python xtask/reference/models.py save ARCH OUT.pth      # a torchvision model and, printed, its logits
     python xtask/reference/models.py check ARCH IN.safetensors  # loads strictly, prints the logits
 
-`numbers` writes cifar_resnet20.json and heads.json, in float64. Weights and images come from a
+`numbers` writes cifar_resnet20.json and heads.json (in float64) and torchvision_resnet18.json and
+torchvision_resnet50.json (in float32, 24 values of each map). Weights and images come from a
 formula that the tests repeat, so no weight file is kept:
 value(name, i) = mix(i * 0x9E3779B9 + crc32(name)) / 2^31 - 1, mix = the 32-bit murmur3 finaliser.
 """
@@ -196,6 +197,25 @@ def torchvision_model(arch, classes):
     return getattr(torchvision.models, arch)(weights=None, num_classes=classes)
 
 
+def brief(tensor):
+    flat = tensor.detach().double().flatten()
+    return sample(tensor, 24) | {"mean": flat.mean().item(), "abs_mean": flat.abs().mean().item()}
+
+
+def torchvision_features(arch, last, seed, height, width):
+    model = fill(torchvision_model(arch, 10), last).eval()
+    image = ((value(f"image:{seed}", 3 * height * width) + 1) / 2).reshape(1, 3, height, width)
+    with torch.no_grad():
+        x = model.maxpool(model.relu(model.bn1(model.conv1(image))))
+        features = {"stem": brief(x)}
+        for i in range(1, 5):
+            x = getattr(model, f"layer{i}")(x)
+            features[f"c{i + 1}"] = brief(x)
+        logits = model(image)[0].tolist()
+    about = {"model": arch, "seed": seed, "height": height, "width": width}
+    return about | {"features": features, "logits": logits}
+
+
 def show_logits(model):
     model.eval()
     with torch.no_grad():
@@ -219,7 +239,14 @@ def read_safetensors(path):
 def main():
     match sys.argv[1:]:
         case ["numbers", folder]:
-            for name, content in [("cifar_resnet20", cifar()), ("heads", heads())]:
+            resnet = torchvision_features
+            found = {
+                "cifar_resnet20": cifar(),
+                "heads": heads(),
+                "torchvision_resnet18": resnet("resnet18", "bn2", 1, 128, 160),
+                "torchvision_resnet50": resnet("resnet50", "bn3", 1, 128, 160),
+            }
+            for name, content in found.items():
                 Path(folder, name + ".json").write_text(json.dumps(content))
         case ["first"]:
             print([first_weight(seed, "conv1.weight") for seed in (0, 1)])

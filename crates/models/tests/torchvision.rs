@@ -5,7 +5,7 @@ mod common;
 use burn::tensor::Tensor;
 use common::{fill, numbers, reference, sampled, value};
 use longtail_models::{Backbone, BackboneConfig, ClassifierConfig};
-use longtail_testing::{assert_close, values};
+use longtail_testing::{assert_close, development_data, values};
 use serde_json::Value;
 
 fn assert_feature(name: &str, tensor: Tensor<4>, expected: &Value) {
@@ -17,8 +17,17 @@ fn assert_feature(name: &str, tensor: Tensor<4>, expected: &Value) {
     assert_close(name, &[mean as f32], &[expected["mean"].as_f64().unwrap()], 1e-4);
 }
 
+/// Against our numbers and, where there are any, against those of the development data.
 fn assert_model(config: BackboneConfig, last: &str) {
-    let expected = reference(&format!("torchvision_{config}.json"));
+    let name = format!("torchvision_{config}.json");
+    assert_numbers(config, last, &reference(&name));
+    if let Some(path) = development_data(&format!("golden/{name}")) {
+        let expected = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_numbers(config, last, &expected);
+    }
+}
+
+fn assert_numbers(config: BackboneConfig, last: &str, expected: &Value) {
     let device = longtail_testing::device();
     let mut classifier = ClassifierConfig::new(config).init(10, None, 0, &device).unwrap();
     fill(&mut classifier, last);
