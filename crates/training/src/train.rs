@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use longtail_data::{Loader, LoaderConfig};
-use longtail_eval::ClassificationReport;
+use longtail_eval::{ClassificationReport, MetricsLog};
 use longtail_types::ClassCounts;
 
 use crate::checkpoint::{self, BestScore, RunState};
@@ -294,6 +294,8 @@ impl<'a> Run<'a> {
         };
         self.trainer.inference_model().save_weights(folder.model())?;
         report.write(folder.path())?;
+        let curves = folder.path().join("training_curves.svg");
+        MetricsLog::read(&folder.metrics())?.write_curves(&curves, self.recipe.name())?;
         Ok(report)
     }
 }
