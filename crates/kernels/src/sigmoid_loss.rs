@@ -149,3 +149,77 @@ fn is_foreground(labels: &Labels, num_columns: usize) -> Tensor<2> {
         Labels::MultiLabel(targets) => targets.clone().max_dim(1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longtail_testing::{assert_close, device, values};
+
+    const LOGITS: [[f64; 2]; 3] = [[0.5, -1.0], [0.0, 3.0], [-2.0, 0.25]];
+    const TARGETS: [[f64; 2]; 3] = [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]; // row 1 is background
+    const SHIFT: [f64; 2] = [-1.0, 0.5];
+    const POSITIVE: [f64; 2] = [2.0, 0.25];
+    const NEGATIVE: [f64; 2] = [0.0, 0.75];
+    const GAMMA: [f64; 2] = [1.5, 0.0];
+    const WEIGHTS: [f64; 3] = [0.5, 3.0, 1.0];
+
+    fn slow_loop(logits: [[f64; 2]; 3], rows: RowSet) -> [f64; 3] {
+        let mut losses = [0.0; 3];
+        for row in 0..3 {
+            let counts = rows == RowSet::All || row != 1;
+            for j in 0..2 {
+                let logit = logits[row][j] + if counts { SHIFT[j] } else { 0.0 };
+                let score = 1.0 / (1.0 + (-logit).exp());
+                let (right, weight) = if TARGETS[row][j] == 1.0 {
+                    (score, POSITIVE[j])
+                } else {
+                    (1.0 - score, if counts { NEGATIVE[j] } else { 1.0 })
+                };
+                losses[row] += WEIGHTS[row] * weight * (1.0 - right).powf(GAMMA[j]) * -right.ln();
+            }
+        }
+        losses
+    }
+
+    #[test]
+    fn every_term_matches_a_slow_loop() {
+        let device = device().autodiff();
+        let vector = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+            Tensor::<1>::from_floats(values.as_slice(), &device)
+        };
+        let matrix = |rows: [[f64; 2]; 3]| {
+            Tensor::<2>::from_floats(rows.map(|row| row.map(|v| v as f32)), &device)
+        };
+        for rows in [RowSet::All, RowSet::Foreground] {
+            let expected = slow_loop(LOGITS, rows);
+            let mut expected_gradient = Vec::new();
+            for (row, j) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)] {
+                let at = |step: f64| {
+                    let mut moved = LOGITS;
+                    moved[row][j] += step;
+                    slow_loop(moved, rows)[row]
+                };
+                expected_gradient.push((at(1e-5) - at(-1e-5)) / 2e-5);
+            }
+            let classes = Tensor::<1, Int>::from_ints([1, 2, 0], &device);
+            for labels in [Labels::Classes(classes), Labels::MultiLabel(matrix(TARGETS))] {
+                let logits = matrix(LOGITS).require_grad();
+                let terms = SigmoidTerms {
+                    shift: Some(vector(&SHIFT)),
+                    shift_rows: rows,
+                    positive_weights: Some(vector(&POSITIVE)),
+                    negative_weights: Some(vector(&NEGATIVE)),
+                    negative_weight_rows: rows,
+                    focal_gamma: Some(vector(&GAMMA)),
+                    row_weights: Some(vector(&WEIGHTS)),
+                };
+                let loss = sigmoid_loss(logits.clone(), labels, terms);
+                let gradients = loss.clone().sum().backward();
+                let gradient = values(logits.grad(&gradients).unwrap());
+                assert_close("losses", &values(loss), &expected, 1e-6);
+                assert_close("gradient", &gradient, &expected_gradient, 1e-6);
+            }
+        }
+    }
+}

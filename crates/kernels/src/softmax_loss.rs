@@ -80,3 +80,69 @@ pub fn softmax_loss(logits: Tensor<2>, labels: Tensor<1, Int>, terms: SoftmaxTer
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use longtail_testing::{assert_close, device, values};
+
+    const LOGITS: [[f64; 3]; 2] = [[0.5, -1.0, 2.0], [1.5, 0.25, -0.5]];
+    const LABELS: [usize; 2] = [2, 0];
+    const MARGIN: [f64; 3] = [0.5, 0.25, 0.1];
+    const SHIFT: [[f64; 3]; 2] = [[-1.0, 0.5, 0.0], [0.0, -1e7, 2.0]];
+    const WEIGHTS: [f64; 2] = [0.5, 3.0];
+    const SCALE: f64 = 2.0;
+
+    fn matrix(rows: [[f64; 3]; 2], device: &Device) -> Tensor<2> {
+        Tensor::from_floats(rows.map(|row| row.map(|v| v as f32)), device)
+    }
+
+    /// Losses and gradients, one entry after the other.
+    fn slow_loop(shift: [[f64; 3]; 2]) -> ([f64; 2], Vec<f64>) {
+        let (mut losses, mut gradient) = ([0.0; 2], Vec::new());
+        for row in 0..2 {
+            let label = LABELS[row];
+            let mut exps = [0.0; 3];
+            for (j, exp) in exps.iter_mut().enumerate() {
+                let margin = if j == label { MARGIN[j] } else { 0.0 };
+                *exp = (SCALE * (LOGITS[row][j] - margin) + shift[row][j]).exp();
+            }
+            let sum: f64 = exps.iter().sum();
+            losses[row] = -WEIGHTS[row] * (exps[label] / sum).ln();
+            for (j, exp) in exps.iter().enumerate() {
+                let target = if j == label { 1.0 } else { 0.0 };
+                gradient.push(WEIGHTS[row] * SCALE * (exp / sum - target));
+            }
+        }
+        (losses, gradient)
+    }
+
+    #[test]
+    fn every_term_matches_a_slow_loop() {
+        let device = device().autodiff();
+        let vector = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+            Tensor::<1>::from_floats(values.as_slice(), &device)
+        };
+        let per_column = [SHIFT[0]; 2];
+        for (shift, terms_shift) in [
+            (SHIFT, Shift::PerEntry(matrix(SHIFT, &device))),
+            (per_column, Shift::PerColumn(vector(&SHIFT[0]))),
+        ] {
+            let logits = matrix(LOGITS, &device).require_grad();
+            let terms = SoftmaxTerms {
+                shift: Some(terms_shift),
+                margin: Some(vector(&MARGIN)),
+                scale: SCALE as f32,
+                row_weights: Some(vector(&WEIGHTS)),
+            };
+            let labels = Tensor::from_ints(LABELS.map(|label| label as i32), &device);
+            let loss = softmax_loss(logits.clone(), labels, terms);
+            let gradients = loss.clone().sum().backward();
+            let (losses, gradient) = slow_loop(shift);
+            assert_close("losses", &values(loss), &losses, 1e-6);
+            assert_close("gradient", &values(logits.grad(&gradients).unwrap()), &gradient, 1e-6);
+        }
+    }
+}

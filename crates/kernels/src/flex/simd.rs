@@ -44,8 +44,8 @@ pub(super) trait Simd: Copy {
     unsafe fn store(self, to: *mut f32);
     /// `self * factor + addend`
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    /// Sum of the lanes.
-    unsafe fn sum(self) -> f32;
+    /// Sums of the lanes of four vectors.
+    unsafe fn sum4(from: *const Self, to: *mut f32);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -83,8 +83,30 @@ mod x86 {
             unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, addend.0)) }
         }
         #[inline(always)]
-        unsafe fn sum(self) -> f32 {
-            unsafe { _mm512_reduce_add_ps(self.0) }
+        unsafe fn sum4(from: *const Self, to: *mut f32) {
+            unsafe {
+                let [a, b, c, d] =
+                    [(*from).0, (*from.add(1)).0, (*from.add(2)).0, (*from.add(3)).0];
+                // Halves of a and b side by side, then quarters of all four.
+                let ab = _mm512_add_ps(
+                    _mm512_shuffle_f32x4(a, b, 0x44),
+                    _mm512_shuffle_f32x4(a, b, 0xEE),
+                );
+                let cd = _mm512_add_ps(
+                    _mm512_shuffle_f32x4(c, d, 0x44),
+                    _mm512_shuffle_f32x4(c, d, 0xEE),
+                );
+                let abcd = _mm512_add_ps(
+                    _mm512_shuffle_f32x4(ab, cd, 0x88),
+                    _mm512_shuffle_f32x4(ab, cd, 0xDD),
+                );
+                let pairs = _mm512_add_ps(abcd, _mm512_permute_ps(abcd, 0b01_00_11_10));
+                let sums = _mm512_add_ps(pairs, _mm512_permute_ps(pairs, 0b10_11_00_01));
+                let every_fourth =
+                    _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0);
+                let packed = _mm512_permutexvar_ps(every_fourth, sums);
+                _mm_storeu_ps(to, _mm512_castps512_ps128(packed));
+            }
         }
     }
 
@@ -114,12 +136,13 @@ mod x86 {
             unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0)) }
         }
         #[inline(always)]
-        unsafe fn sum(self) -> f32 {
+        unsafe fn sum4(from: *const Self, to: *mut f32) {
             unsafe {
-                let four =
-                    _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps(self.0, 1));
-                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-                _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)))
+                let [a, b, c, d] =
+                    [(*from).0, (*from.add(1)).0, (*from.add(2)).0, (*from.add(3)).0];
+                let sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+                let sums = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+                _mm_storeu_ps(to, sums);
             }
         }
     }
@@ -163,9 +186,13 @@ impl Simd for Portable {
         Self(out)
     }
     #[inline(always)]
-    unsafe fn sum(self) -> f32 {
-        let [a, b, c, d, e, f, g, h] = self.0;
-        ((a + e) + (b + f)) + ((c + g) + (d + h))
+    unsafe fn sum4(from: *const Self, to: *mut f32) {
+        for vector in 0..4 {
+            unsafe {
+                let [a, b, c, d, e, f, g, h] = (*from.add(vector)).0;
+                *to.add(vector) = ((a + e) + (b + f)) + ((c + g) + (d + h));
+            }
+        }
     }
 }
 

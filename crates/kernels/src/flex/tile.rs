@@ -12,6 +12,9 @@ use super::simd::{Isa, Portable, Simd, isa};
 /// Most vectors of pixels per tile.
 pub(super) const MAX_VECTORS: usize = 3;
 
+/// Sums of one tile of weight gradients, at most; a multiple of 4.
+const MAX_SUMS: usize = 24;
+
 /// One vector of output positions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
@@ -176,13 +179,21 @@ unsafe fn gradient_tile<S: Simd, const ROWS: usize, const TAPS: usize, const SPL
                 }
             }
         }
+        // Through memory, so that the sums above stay in registers.
+        let mut lanes = [S::splat(0.0); MAX_SUMS];
         for row in 0..ROWS {
-            if row < tile.rows {
-                for tap in 0..TAPS {
-                    if tap < tile.offsets.len() {
-                        *tile.gradient.add(row * tile.gradient_stride + tap) += sums[row][tap].sum();
-                    }
-                }
+            for tap in 0..TAPS {
+                lanes[row * TAPS + tap] = sums[row][tap];
+            }
+        }
+        let mut totals = [0.0; MAX_SUMS];
+        let lanes = std::hint::black_box(&lanes);
+        for first in (0..ROWS * TAPS).step_by(4) {
+            S::sum4(lanes.as_ptr().add(first), totals.as_mut_ptr().add(first));
+        }
+        for row in 0..tile.rows {
+            for tap in 0..tile.offsets.len() {
+                *tile.gradient.add(row * tile.gradient_stride + tap) += totals[row * TAPS + tap];
             }
         }
     }
@@ -217,7 +228,7 @@ macro_rules! kernels {
 }
 
 #[cfg(target_arch = "x86_64")]
-kernels!(AVX512, avx512, Avx512, #[target_feature(enable = "avx512f")], 8, 4 x 6);
+kernels!(AVX512, avx512, Avx512, #[target_feature(enable = "avx512f")], 8, 4 x 5);
 #[cfg(target_arch = "x86_64")]
 kernels!(AVX2, avx2, Avx2, #[target_feature(enable = "avx2,fma")], 4, 3 x 4);
 kernels!(PORTABLE, portable, Portable, , 4, 3 x 4);

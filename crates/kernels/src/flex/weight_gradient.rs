@@ -15,7 +15,7 @@ const MAX_PARTIAL_VALUES: usize = 8 << 20;
 /// Values of planes and output gradients worked on together.
 const BLOCK_VALUES: usize = 96 << 10;
 /// Vectors of pixels worked on together.
-const BLOCK_SLOTS: usize = 192;
+const BLOCK_SLOTS: usize = 128;
 
 /// `gradient[m][c][tap] = sum over images and positions of output_gradient[m] * source[c][tap]`.
 pub(super) struct WeightGradient<'a> {
