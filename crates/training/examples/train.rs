@@ -28,7 +28,7 @@ fn run(recipe: &str, out: &str, rest: &[String]) -> Result<String, TrainingError
     let mut options = TrainOptions::new(out);
     options.resume = overrides.len() < rest.len();
     Ok(match train(&recipe, &Device::default(), &options)? {
-        Outcome::Finished(report) => report.markdown(),
+        Outcome::Finished(report) => report.table(),
         Outcome::Interrupted { step } => format!("interrupted after step {step}"),
     })
 }

@@ -22,51 +22,49 @@ const CHECKSUM: &str = "crc32";
 /// Sample order, augmentation and first weights are functions of (seed, epoch, position), so the
 /// position stands for the state of every random generator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunState {
+pub(crate) struct RunState {
     /// Version of the file layout.
-    pub format: u32,
+    pub(crate) format: u32,
     /// The resolved recipe, as TOML.
-    pub recipe: String,
+    pub(crate) recipe: String,
     /// Training images per class.
-    pub class_counts: Vec<u64>,
+    pub(crate) class_counts: Vec<u64>,
     /// Names of the classes.
-    pub class_names: Vec<String>,
+    pub(crate) class_names: Vec<String>,
     /// Height and width of the training images after their transforms.
-    pub image_size: [usize; 2],
+    pub(crate) image_size: [usize; 2],
     /// Epochs completed.
-    pub epoch: u64,
+    pub(crate) epoch: u64,
     /// Batches of the present epoch that are done.
-    pub batch: u64,
+    pub(crate) batch: u64,
     /// Optimizer steps done.
-    pub step: u64,
+    pub(crate) step: u64,
     /// Best test accuracy so far, and after how many epochs.
-    pub best: Option<BestScore>,
+    pub(crate) best: Option<BestScore>,
     /// Length of `metrics.jsonl` at this point, in bytes.
-    pub metrics_bytes: u64,
-    /// Time spent in training so far, in seconds.
-    pub seconds: f64,
+    pub(crate) metrics_bytes: u64,
     /// Steps and rows since the loss was last read.
-    pub window: WindowCounts,
+    pub(crate) window: WindowCounts,
 }
 
 /// The best evaluation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BestScore {
+pub(crate) struct BestScore {
     /// Test accuracy in `[0, 1]`.
-    pub accuracy: f32,
+    pub(crate) accuracy: f32,
     /// Number of epochs completed.
-    pub epoch: u64,
+    pub(crate) epoch: u64,
 }
 
 /// How much training lies behind the sums of loss and hits that were not read yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct WindowCounts {
+pub(crate) struct WindowCounts {
     /// Optimizer steps.
-    pub steps: u64,
+    pub(crate) steps: u64,
     /// Batches (several per step with accumulation).
-    pub batches: u64,
+    pub(crate) batches: u64,
     /// Images.
-    pub rows: u64,
+    pub(crate) rows: u64,
 }
 
 impl RunState {
@@ -83,7 +81,6 @@ impl RunState {
             step: 0,
             best: None,
             metrics_bytes: 0,
-            seconds: 0.0,
             window: WindowCounts::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use longtail_data::{ImageDataset, LongTail, LongTailProfile};
+use longtail_data::{CifarKind, ImageDataset, LongTail, LongTailProfile, Split, SyntheticConfig};
 use longtail_types::ClassMap;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,27 @@ pub enum DatasetSource {
         #[serde(default = "test_folder")]
         test: PathBuf,
     },
+    /// The binary files of CIFAR-10.
+    Cifar10 {
+        /// The folder with `data_batch_1.bin`.
+        root: PathBuf,
+    },
+    /// The binary files of CIFAR-100, fine labels.
+    Cifar100 {
+        /// The folder with `train.bin`.
+        root: PathBuf,
+    },
+    /// Files with lines `path label`, as of ImageNet-LT, Places-LT and iNaturalist.
+    List {
+        /// What the paths in the files are relative to.
+        root: PathBuf,
+        /// The list of training images.
+        train: PathBuf,
+        /// The list of test images.
+        test: PathBuf,
+    },
+    /// Ten classes of drawn shapes, made on first use; long-tailed by itself.
+    Synthetic(SyntheticConfig),
 }
 
 fn train_folder() -> PathBuf {
@@ -57,18 +78,24 @@ pub struct Datasets {
 }
 
 impl DatasetConfig {
-    /// Lists (or generates) the images. Files are not opened yet.
+    /// Lists, reads or draws the images.
     /// # Errors
     /// If a folder or file is missing or not as expected.
     pub fn load(&self) -> Result<Datasets, TrainingError> {
-        let (train, test) = match &self.source {
-            DatasetSource::ClassFolders { root, train, test } => {
-                let train = ImageDataset::from_folders(root.join(train))?;
-                let test =
-                    ImageDataset::from_folders_with_classes(root.join(test), train.class_map())?;
-                (train, test)
+        let train = match &self.source {
+            DatasetSource::ClassFolders { root, train, .. } => {
+                ImageDataset::from_folders(root.join(train))?
             }
+            DatasetSource::Cifar10 { root } => {
+                ImageDataset::from_cifar(root, CifarKind::Cifar10, Split::Train)?
+            }
+            DatasetSource::Cifar100 { root } => {
+                ImageDataset::from_cifar(root, CifarKind::Cifar100, Split::Train)?
+            }
+            DatasetSource::List { root, train, .. } => ImageDataset::from_list(train, root, None)?,
+            DatasetSource::Synthetic(config) => config.generate(Split::Train)?,
         };
+        let test = self.load_test(train.class_map())?;
         let train = match &self.long_tail {
             Some(rule) => train.long_tailed(rule, self.subset_seed)?,
             None => train,
@@ -76,7 +103,7 @@ impl DatasetConfig {
         Ok(Datasets { train, test })
     }
 
-    /// Lists (or generates) the test images alone, with the classes of a trained model.
+    /// The test images alone, with the classes of a training set or of a trained model.
     /// # Errors
     /// As [`load`](Self::load), and if an image is of another class.
     pub fn load_test(&self, classes: &ClassMap) -> Result<ImageDataset, TrainingError> {
@@ -84,6 +111,16 @@ impl DatasetConfig {
             DatasetSource::ClassFolders { root, test, .. } => {
                 ImageDataset::from_folders_with_classes(root.join(test), classes)?
             }
+            DatasetSource::Cifar10 { root } => {
+                ImageDataset::from_cifar(root, CifarKind::Cifar10, Split::Test)?
+            }
+            DatasetSource::Cifar100 { root } => {
+                ImageDataset::from_cifar(root, CifarKind::Cifar100, Split::Test)?
+            }
+            DatasetSource::List { root, test, .. } => {
+                ImageDataset::from_list(test, root, Some(classes))?
+            }
+            DatasetSource::Synthetic(config) => config.generate(Split::Test)?,
         })
     }
 
@@ -93,6 +130,10 @@ impl DatasetConfig {
             DatasetSource::ClassFolders { root, test, .. } => {
                 format!("images in {}", root.join(test).display())
             }
+            DatasetSource::Cifar10 { .. } => "CIFAR-10 test set".into(),
+            DatasetSource::Cifar100 { .. } => "CIFAR-100 test set".into(),
+            DatasetSource::List { test, .. } => format!("images of {}", test.display()),
+            DatasetSource::Synthetic(_) => "synthetic test set".into(),
         }
     }
 
@@ -101,6 +142,12 @@ impl DatasetConfig {
         let source = match &self.source {
             DatasetSource::ClassFolders { root, train, .. } => {
                 format!("images in {}", root.join(train).display())
+            }
+            DatasetSource::Cifar10 { .. } => "CIFAR-10 training set".into(),
+            DatasetSource::Cifar100 { .. } => "CIFAR-100 training set".into(),
+            DatasetSource::List { train, .. } => format!("images of {}", train.display()),
+            DatasetSource::Synthetic(config) => {
+                format!("synthetic training set, imbalance {}", config.imbalance)
             }
         };
         match &self.long_tail {

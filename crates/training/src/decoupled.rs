@@ -1,6 +1,5 @@
 //! Two-stage training: features from a finished run, then classifiers on top of them.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -33,29 +33,7 @@ pub(crate) fn write_whole(
     })
 }
 
-/// Runs `export`, which writes the file it is given, and moves that file to `path`.
-/// # Errors
-/// What `export` returns, or if the move fails; `path` is then untouched.
-pub(crate) fn export_whole(
-    path: &Path,
-    export: impl FnOnce(&Path) -> Result<(), TrainingError>,
-) -> Result<(), TrainingError> {
-    let partial = partial_path(path);
-    let result = export(&partial).and_then(|()| {
-        (|| {
-            File::open(&partial)?.sync_all()?;
-            fs::rename(&partial, path)?;
-            sync_folder(path)
-        })()
-        .map_err(|source| TrainingError::Write { path: path.to_path_buf(), source })
-    });
-    if result.is_err() {
-        let _ = fs::remove_file(&partial);
-    }
-    result
-}
-
-/// `dir/name.ext` becomes `dir/.partial-name.ext`: hidden, and of the same type to exporters.
+/// `dir/name.ext` becomes `dir/.partial-name.ext`: hidden, and of the same type.
 fn partial_path(path: &Path) -> PathBuf {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     path.with_file_name(format!(".partial-{name}"))
@@ -107,18 +85,5 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
         assert_eq!(names(folder.path()), ["state"]);
-    }
-
-    #[test]
-    fn a_failed_export_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
-        let result = export_whole(&path, |partial| {
-            assert_eq!(partial.extension().unwrap(), "safetensors");
-            fs::write(partial, "half").unwrap();
-            Err(TrainingError::Checkpoint { path: partial.into(), problem: "cut short".into() })
-        });
-        assert!(result.is_err());
-        assert!(names(folder.path()).is_empty());
     }
 }

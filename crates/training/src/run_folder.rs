@@ -1,7 +1,6 @@
 //! The folder of a run: names, and what may be written into it.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{self, RunState};
@@ -89,6 +88,10 @@ impl RunFolder {
 
     pub(crate) fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
+    }
+
+    pub(crate) fn curves(&self) -> PathBuf {
+        self.path.join("curves.svg")
     }
 
     pub(crate) fn model(&self) -> PathBuf {
