@@ -90,10 +90,6 @@ impl RunFolder {
         self.path.join("best.safetensors")
     }
 
-    pub(crate) fn curves(&self) -> PathBuf {
-        self.path.join("curves.svg")
-    }
-
     pub(crate) fn model(&self) -> PathBuf {
         self.path.join("model.safetensors")
     }

@@ -138,13 +138,13 @@ fn a_finished_run_can_be_evaluated_and_used() {
     let run = finished.run();
     let expected = [
         "best.safetensors",
-        "curves.svg",
         "last.safetensors",
         "metrics.jsonl",
         "model.safetensors",
         "recipe.toml",
         "report.json",
         "report.md",
+        "training_curves.svg",
     ];
     let names = names(&run);
     assert!(expected.iter().all(|name| names.iter().any(|n| n == name)), "{names:?}");
