@@ -157,6 +157,9 @@ impl ClassificationLoss {
     }
 
     /// The statistics by name, for a checkpoint; empty for a stateless method.
+    ///
+    /// Save these rather than the module's record: Burn's records carry the tensors of EQL v2 and
+    /// Seesaw, but not SEQL's number of draws.
     pub fn state(&self) -> Vec<(String, Tensor<1>)> {
         self.method().state()
     }

@@ -24,7 +24,7 @@ pub enum LossError {
         found: usize,
     },
     /// A per-row input has another number of rows than the logits.
-    #[error("{what} has {found} rows, the logits have {expected}")]
+    #[error("{what}: {found} rows, but the logits have {expected}")]
     RowCount {
         /// The input.
         what: &'static str,
@@ -34,7 +34,7 @@ pub enum LossError {
         found: usize,
     },
     /// Multi-label targets have another number of columns than there are classes.
-    #[error("multi-label targets have {found} columns, expected one per class: {expected}")]
+    #[error("multi-label targets: {found} columns, expected one per class, {expected}")]
     TargetWidth {
         /// Number of classes.
         expected: usize,
@@ -106,7 +106,7 @@ pub enum LossError {
         value: f64,
     },
     /// A per-class table of the wrong length.
-    #[error("{name} has {found} values, expected one per class: {expected}")]
+    #[error("{name}: {found} values, expected one per class, {expected}")]
     TableLength {
         /// The table.
         name: &'static str,

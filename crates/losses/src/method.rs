@@ -57,7 +57,8 @@ pub trait LossMethod {
         foreign_unless(update.is_none(), self.layout())
     }
 
-    /// The statistics by name, for a checkpoint; empty for a stateless method.
+    /// The statistics by name, for a checkpoint; empty for a stateless method. A module record
+    /// does not carry all of them.
     fn state(&self) -> Vec<(String, Tensor<1>)> {
         Vec::new()
     }

@@ -38,9 +38,9 @@ impl Rows {
     ) -> Result<Self, LossError> {
         let [num_rows, num_columns] = logits.dims();
         layout.check_width(num_columns)?;
-        check_rows("the labels", labels.num_rows(), num_rows)?;
+        check_rows("labels", labels.num_rows(), num_rows)?;
         if let Some(ignore) = &labels.ignore {
-            check_rows("the ignore mask", ignore.dims()[0], num_rows)?;
+            check_rows("ignore mask", ignore.dims()[0], num_rows)?;
         }
         if let Labels::MultiLabel(targets) = &labels.labels {
             if !layout.multi_label {

@@ -143,7 +143,7 @@ impl SoftmaxEqualizationLoss {
         let [found, num_columns] = mask.dims();
         let [expected, _] = rows.logits.dims();
         if found != expected {
-            return Err(LossError::RowCount { what: "the mask", expected, found });
+            return Err(LossError::RowCount { what: "SEQL mask", expected, found });
         }
         self.layout.check_width(num_columns)?;
         let Some(labels) = rows.class_labels().filter(|_| !rows.is_empty()) else {

@@ -1,6 +1,8 @@
 //! Every method against independent numbers, in limit cases, and against what must be refused.
 //! One binary: linking Burn takes longer than the tests.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod gradients;
 mod limits;
 mod published;

@@ -49,12 +49,12 @@ fn shapes_that_disagree() {
     let bce = init(json!({"method": "binary-cross-entropy"}), &counts());
     let logits = || Tensor::<2>::zeros([4, 5], &device());
     let refuse = |labels| bce.forward(logits(), labels).unwrap_err().to_string();
-    assert_eq!(refuse(classes(&[0; 3])), "the labels has 3 rows, the logits have 4");
+    assert_eq!(refuse(classes(&[0; 3])), "labels: 3 rows, but the logits have 4");
     let ignore = Tensor::from_data([true, false], &device());
     let error = refuse(classes(&[0; 4]).ignoring(ignore));
-    assert_eq!(error, "the ignore mask has 2 rows, the logits have 4");
+    assert_eq!(error, "ignore mask: 2 rows, but the logits have 4");
     let error = refuse(RowLabels::multi_label(Tensor::zeros([4, 6], &device())));
-    assert_eq!(error, "multi-label targets have 6 columns, expected one per class: 5");
+    assert_eq!(error, "multi-label targets: 6 columns, expected one per class, 5");
 }
 
 #[test]
@@ -159,10 +159,7 @@ fn tail_rules_that_select_none_or_all() {
 fn parameters_out_of_range() {
     let cases = [
         (json!({"method": "focal", "alpha": 1.5}), "alpha must be in [0, 1], got 1.5"),
-        (
-            json!({"method": "focal", "alpha": [0.5]}),
-            "alpha has 1 values, expected one per class: 5",
-        ),
+        (json!({"method": "focal", "alpha": [0.5]}), "alpha: 1 values, expected one per class, 5"),
         (json!({"method": "focal", "gamma": -1.0}), "gamma must be at least 0 and finite, got -1"),
         (json!({"method": "focal", "prior": 1.0}), "prior must be between 0 and 1, got 1"),
         (json!({"method": "class-balanced", "beta": 1.0}), "beta must be in [0, 1), got 1"),
@@ -193,7 +190,7 @@ fn class_weights_out_of_place() {
     assert_eq!(error, LossError::NotReweightable { method: "eql-v2" });
     let ce = init(json!({"method": "cross-entropy"}), &counts());
     let error = ce.clone().reweighted(&[1.0; 4], &device()).unwrap_err();
-    assert_eq!(error.to_string(), "class weights has 4 values, expected one per class: 5");
+    assert_eq!(error.to_string(), "class weights: 4 values, expected one per class, 5");
     let error = ce.reweighted(&[1.0, 1.0, 0.0, 1.0, 1.0], &device()).unwrap_err();
     assert_eq!(error.to_string(), "a class weight must be positive and finite, got 0");
 }
