@@ -1,7 +1,7 @@
 //! Correlation of many planes with many kernels: the forward pass and the input gradient.
 #![allow(unsafe_code, reason = "calls the tile kernels on raw pointers")]
 
-use super::parallel::{Target, for_each, with_scratch};
+use super::parallel::{JobId, Target, for_each, with_scratch};
 use super::planes::Planes;
 use super::tile::{Kernels, MAX_VECTORS, OutputTile, Slot};
 
@@ -98,6 +98,11 @@ impl Blocking {
         let channels_per_block = PLANE_VALUES / planes.channel_len(rows).max(1);
         Self { rows, bands, channels: channels_per_block.clamp(1, channels.max(1)) }
     }
+
+    /// Whether an image is one band and one block of channels.
+    pub(super) fn is_whole(&self, channels: usize) -> bool {
+        self.bands == 1 && self.channels == channels
+    }
 }
 
 /// `target[n][m] = bias[m] + sum_c source[n][c] * weight[m][c]` for every image and group.
@@ -168,6 +173,7 @@ impl Correlation<'_> {
             offsets: channel_offsets(&self.planes, &blocking),
             slots: Slots::new(&self.planes, blocking.rows, kernels.lanes),
             start: self.start(kernels.rows),
+            id: JobId::unique(),
             target: Target::new(target),
             blocking,
         };
@@ -211,6 +217,7 @@ struct Job<'a> {
     channel_len: usize,
     start: Vec<f32>,
     target: Target,
+    id: JobId,
 }
 
 impl Job<'_> {
@@ -239,10 +246,12 @@ impl Job<'_> {
             self.blocking.channels * self.channel_len + SLACK,
             if is_direct { 0 } else { target_channels * slots.len },
         ];
-        with_scratch(scratch, |packed, sums| {
+        with_scratch(self.id, scratch, |packed, sums, is_kept| {
+            let is_padded = is_kept && self.blocking.is_whole(*source_channels);
             for first_channel in (0..*source_channels).step_by(self.blocking.channels) {
                 let channels = self.blocking.channels.min(source_channels - first_channel);
-                self.pack(image, first_channel, channels, first_row, packed);
+                let from = [image, first_channel, first_row];
+                self.pack(from, channels, is_padded, packed);
                 let (output, stride) = if is_direct {
                     // SAFETY: within the target: the position of the first output of the image.
                     (unsafe { self.target.pointer().add(image_start + first_position) }, plane)
@@ -283,16 +292,22 @@ impl Job<'_> {
         });
     }
 
-    fn pack(&self, image: usize, first: usize, count: usize, first_row: usize, packed: &mut [f32]) {
+    fn pack(
+        &self,
+        [image, first, first_row]: [usize; 3],
+        count: usize,
+        is_padded: bool,
+        packed: &mut [f32],
+    ) {
         let planes = &self.correlation.planes;
         let [height, width] = planes.geometry().source;
         let plane = height * width;
         let start = (image * self.correlation.source_channels + first) * plane;
-        let sources =
-            self.correlation.source[start..start + count * plane].chunks_exact(plane.max(1));
+        let sources = &self.correlation.source[start..start + count * plane];
         if self.channel_len > 0 {
-            for (source, target) in sources.zip(packed.chunks_exact_mut(self.channel_len)) {
-                planes.pack(source, first_row, self.blocking.rows, target);
+            let targets = packed.chunks_exact_mut(self.channel_len);
+            for (source, target) in sources.chunks_exact(plane.max(1)).zip(targets) {
+                planes.pack(source, [first_row, self.blocking.rows], is_padded, target);
             }
         }
         let end = count * self.channel_len;

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "threads write disjoint parts of one output")]
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
@@ -42,23 +43,48 @@ pub(super) fn for_each(count: usize, task: impl Fn(usize) + Send + Sync) {
     }
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Option<Buffer>> = const { RefCell::new(None) };
+/// Memory a thread keeps, and the job that used it last.
+struct Scratch {
+    buffer: Option<Buffer>,
+    job: JobId,
 }
 
-/// Lends the calling thread two pieces of memory of the given lengths that hold anything.
+/// Tells one job from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct JobId(u64);
+
+impl JobId {
+    /// An id that no other job has.
+    pub(super) fn unique() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> =
+        const { RefCell::new(Scratch { buffer: None, job: JobId(0) }) };
+}
+
+/// Lends the calling thread two pieces of memory, of lengths that are the same in all tasks of a
+/// job, and tells whether they still hold what the last task of this job left there. Otherwise they
+/// hold anything.
 ///
 /// The task must not start parallel work, as another task could then run on this thread.
 pub(super) fn with_scratch<R>(
+    job: JobId,
     [first, second]: [usize; 2],
-    task: impl FnOnce(&mut [f32], &mut [f32]) -> R,
+    task: impl FnOnce(&mut [f32], &mut [f32], bool) -> R,
 ) -> R {
     SCRATCH.with_borrow_mut(|scratch| {
         let first_len = first.next_multiple_of(16);
         let len = first_len + second;
-        scratch.take_if(|buffer| buffer.as_slice().len() < len);
-        let buffer = scratch.get_or_insert_with(|| Buffer::new(len));
+        let is_kept = scratch.job == job;
+        scratch.job = job;
+        let buffer = &mut scratch.buffer;
+        buffer.take_if(|buffer| buffer.as_slice().len() < len);
+        let buffer = buffer.get_or_insert_with(|| Buffer::new(len));
         let (a, b) = buffer.as_mut_slice().split_at_mut(first_len);
-        task(&mut a[..first], &mut b[..second])
+        task(&mut a[..first], &mut b[..second], is_kept)
     })
 }

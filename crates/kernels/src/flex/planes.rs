@@ -1,4 +1,8 @@
 //! Shifted planes: where every kernel element of a convolution finds its pixels.
+#![allow(unsafe_code, reason = "one version per instruction set")]
+
+use super::simd::multiversion;
+use super::tile::Kernels;
 
 /// One kernel element: output `(y, x)` reads source `(y * step + self.y, x * step + self.x)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,36 +94,85 @@ impl Planes {
         .collect()
     }
 
-    /// Stores one channel for output rows `first..first + rows`.
-    pub(super) fn pack(&self, source: &[f32], first: usize, rows: usize, target: &mut [f32]) {
+    /// Stores one channel for output rows `first..first + rows`. With `is_padded` the padding is
+    /// there already, from another image at the same place.
+    pub(super) fn pack(
+        &self,
+        source: &[f32],
+        [first, rows]: [usize; 2],
+        is_padded: bool,
+        target: &mut [f32],
+    ) {
         let [height, width] = self.geometry.source;
         let [step_y, step_x] = self.geometry.step;
-        let mut lines = target.chunks_exact_mut(self.pitch);
-        for &[phase_y, phase_x] in &self.phases {
-            // Columns `q` with `0 <= step_x * (q + low) + phase_x < width`.
-            let start = self.low[1] * step_x as isize + phase_x as isize;
-            let first_column = (-start).max(0).unsigned_abs().div_ceil(step_x);
-            let end_column = (width as isize - start).max(0).unsigned_abs().div_ceil(step_x);
-            let (first_column, end_column) =
-                (first_column.min(self.pitch), end_column.min(self.pitch));
-            let end_column = end_column.max(first_column);
-            for (row, line) in (0..rows + self.extra_rows).zip(&mut lines) {
-                let y = ((first + row) as isize + self.low[0]) * step_y as isize + phase_y as isize;
-                if y < 0 || y >= height as isize || first_column == end_column {
-                    line.fill(0.0);
-                    continue;
+        let lines = rows + self.extra_rows;
+        let inside_y = self.inside(0, first, lines, height);
+        let planes = target.chunks_exact_mut(lines * self.pitch);
+        for (&[phase_y, phase_x], plane) in self.phases.iter().zip(planes) {
+            if !is_padded {
+                plane.fill(0.0);
+            }
+            let lines = inside_y(phase_y);
+            let columns = self.inside(1, 0, self.pitch, width)(phase_x);
+            if lines.is_empty() || columns.is_empty() {
+                continue;
+            }
+            let at = |axis: usize, index: usize, phase: usize, step: usize| {
+                (index as isize + self.low[axis]) * step as isize + phase as isize
+            };
+            let y = at(0, first + lines.start, phase_y, step_y) as usize;
+            let x = at(1, columns.start, phase_x, step_x) as usize;
+            let source = &source[y * width + x..];
+            let plane = &mut plane[lines.start * self.pitch + columns.start..];
+            let source_pitch = step_y * width;
+            if step_x == 1 {
+                let size = [lines.len(), columns.len()];
+                Kernels::get().copy((source, source_pitch), (plane, self.pitch), size);
+            } else {
+                for line in 0..lines.len() {
+                    let from = &source[line * source_pitch..];
+                    let to = &mut plane[line * self.pitch..][..columns.len()];
+                    every(from, step_x, to);
                 }
-                let x = (start + (first_column * step_x) as isize) as usize;
-                let source = &source[y as usize * width + x..(y as usize + 1) * width];
-                line[..first_column].fill(0.0);
-                line[end_column..].fill(0.0);
-                let line = &mut line[first_column..end_column];
-                if step_x == 1 {
-                    line.copy_from_slice(&source[..line.len()]);
-                } else {
-                    let values = source.iter().step_by(step_x);
-                    line.iter_mut().zip(values).for_each(|(to, &from)| *to = from);
-                }
+            }
+        }
+    }
+
+    /// For a phase: which of `count` stored lines (or columns) from `first` on hold pixels.
+    fn inside(
+        &self,
+        axis: usize,
+        first: usize,
+        count: usize,
+        size: usize,
+    ) -> impl Fn(usize) -> std::ops::Range<usize> {
+        let step = self.geometry.step[axis];
+        let low = (first as isize + self.low[axis]) * step as isize;
+        move |phase| {
+            // Indices `i` with `0 <= i * step + start < size`.
+            let start = low + phase as isize;
+            let below =
+                |limit: isize| (limit - start).max(0).unsigned_abs().div_ceil(step).min(count);
+            below(0)..below(size as isize).max(below(0))
+        }
+    }
+}
+
+multiversion! {
+    /// Copies every `step`-th value.
+    fn every(from: &[f32], step: usize, to: &mut [f32]) {
+        if step == 2 {
+            let (pairs, rest) = from.as_chunks::<2>();
+            let len = to.len().min(pairs.len());
+            for (to, from) in to.iter_mut().zip(pairs) {
+                *to = from[0];
+            }
+            if let (Some(to), Some(from)) = (to.get_mut(len), rest.first()) {
+                *to = *from;
+            }
+        } else {
+            for (to, from) in to.iter_mut().zip(from.iter().step_by(step)) {
+                *to = *from;
             }
         }
     }

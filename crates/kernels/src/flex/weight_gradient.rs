@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "calls the tile kernel on raw pointers")]
 
 use super::correlate::{Blocking, SLACK, Slots, channel_offsets};
-use super::parallel::{Target, for_each, with_scratch};
+use super::parallel::{JobId, Target, for_each, with_scratch};
 use super::planes::Planes;
 use super::pool::Buffer;
 use super::tile::{GradientTile, Kernels, Slot};
@@ -37,6 +37,9 @@ struct Job<'a> {
     blocking: Blocking,
     channel_len: usize,
     offsets: Vec<usize>,
+    id: JobId,
+    /// Output channels per task, at most.
+    rows_per_part: usize,
 }
 
 impl WeightGradient<'_> {
@@ -61,6 +64,8 @@ impl WeightGradient<'_> {
             channel_len: self.planes.channel_len(blocking.rows),
             offsets: channel_offsets(&self.planes, &blocking),
             blocking,
+            id: JobId::unique(),
+            rows_per_part,
         };
         let mut partial = Buffer::zeros(chunks * len);
         let target = Target::new(partial.as_mut_slice());
@@ -118,10 +123,11 @@ impl Job<'_> {
         let Blocking { rows: band_rows, bands, channels } = self.blocking;
         let full = Slots::new(planes, band_rows, self.kernels.lanes);
         let source_len = channels * self.channel_len;
-        let gradient_len = rows.len() * (band_rows * planes.pitch + self.kernels.lanes);
-        let images = if bands == 1 && channels == *source_channels {
+        let gradient_len = self.rows_per_part * (band_rows * planes.pitch + self.kernels.lanes);
+        let is_whole = self.blocking.is_whole(*source_channels);
+        let images = if is_whole {
             let by_memory = BLOCK_VALUES / (source_len + gradient_len).max(1);
-            by_memory.min(BLOCK_SLOTS / full.slots.len().max(1)).clamp(1, units.len().max(1))
+            by_memory.min(BLOCK_SLOTS / full.slots.len().max(1)).max(1)
         } else {
             1
         };
@@ -135,7 +141,11 @@ impl Job<'_> {
             });
             shifted.collect()
         };
-        with_scratch([images * source_len + SLACK, images * gradient_len], |packed, copied| {
+        let scratch = [images * source_len + SLACK, images * gradient_len];
+        with_scratch(self.id, scratch, |packed, copied, is_kept| {
+            if is_whole && !is_kept {
+                packed.fill(0.0); // the padding of all images of all blocks of this job
+            }
             let mut unit = units.start;
             while unit < units.end {
                 let count = images.min(units.end - unit);
@@ -155,14 +165,8 @@ impl Job<'_> {
                     let channels = channels.min(source_channels - first_channel);
                     for image in 0..count {
                         let packed = &mut packed[image * source_len..];
-                        self.pack(
-                            (unit + image) / bands,
-                            group,
-                            first_channel,
-                            channels,
-                            first_row,
-                            packed,
-                        );
+                        let from = [(unit + image) / bands, first_channel, first_row];
+                        self.pack(group, from, channels, is_whole, packed);
                     }
                     let end = (count - 1) * source_len + channels * self.channel_len;
                     packed[end..end + SLACK].fill(0.0);
@@ -218,10 +222,12 @@ impl Job<'_> {
             let gradient = &output_gradient[start(image + index)..];
             for (channel, copied) in copied.chunks_exact_mut(slots.len).enumerate() {
                 copied.fill(0.0);
-                let lines = gradient[channel * plane..].chunks_exact(width).take(used_rows);
-                for (line, copied) in lines.zip(copied.chunks_mut(slots.pitch)) {
-                    copied[..width].copy_from_slice(line);
-                }
+                let size = [used_rows, width];
+                self.kernels.copy(
+                    (&gradient[channel * plane..], width),
+                    (copied, slots.pitch),
+                    size,
+                );
             }
         }
         (copied.as_ptr(), slots.len, copied_image)
@@ -229,11 +235,10 @@ impl Job<'_> {
 
     fn pack(
         &self,
-        image: usize,
         group: usize,
-        first_channel: usize,
+        [image, first_channel, first_row]: [usize; 3],
         channels: usize,
-        first_row: usize,
+        is_padded: bool,
         packed: &mut [f32],
     ) {
         let WeightGradient { planes, source_channels, groups, source, .. } = self.gradient;
@@ -242,7 +247,7 @@ impl Job<'_> {
         let start = ((image * groups + group) * source_channels + first_channel) * plane;
         let sources = source[start..start + channels * plane].chunks_exact(plane.max(1));
         for (source, target) in sources.zip(packed.chunks_exact_mut(self.channel_len)) {
-            planes.pack(source, first_row, self.blocking.rows, target);
+            planes.pack(source, [first_row, self.blocking.rows], is_padded, target);
         }
     }
 
