@@ -75,7 +75,7 @@ pub fn conv2d(
         assert_shape!(bias, [out_channels]);
     }
     #[cfg(feature = "flex")]
-    if flex::takes(&x) && in_channels > 0 {
+    if flex::takes(&x) && in_channels * out_channels > 0 {
         let (x, weight, options) = (x.into_dispatch(), weight.into_dispatch(), *options);
         return Tensor::from_dispatch(match bias {
             None => <Dispatch as LayerBackend>::fused_conv2d(x, weight, options),

@@ -1,4 +1,5 @@
 //! Convolution against slow loops: values and all gradients, both forms.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod reference;
 
@@ -157,19 +158,38 @@ fn empty_batch() {
 }
 
 #[test]
-fn same_bits_every_time() {
-    let run = || {
+fn same_bits_with_any_number_of_threads() {
+    let run = |case: &ConvCase| {
         let device = device().autodiff();
-        let x = tensor(&numbers(20 * 16 * 32 * 32, 1), [20, 16, 32, 32], &device).require_grad();
-        let weight = tensor(&numbers(16 * 16 * 9, 2), [16, 16, 3, 3], &device).require_grad();
-        let options = ConvOptions { padding: [1, 1], ..Default::default() };
-        let output = conv2d(x.clone(), weight.clone(), None, &options);
+        let x = tensor(&numbers(case.x.iter().product(), 1), case.x, &device).require_grad();
+        let weight = numbers(case.weight.iter().product(), 2);
+        let weight = tensor(&weight, case.weight, &device).require_grad();
+        let output = conv2d(x.clone(), weight.clone(), None, &case.options);
         let grads = output.powi_scalar(2).sum().backward();
         [values(x.grad(&grads).unwrap()), values(weight.grad(&grads).unwrap())]
     };
-    let first = run();
-    for _ in 0..5 {
-        assert_eq!(run(), first);
+    for case in [
+        case([20, 16, 32, 32], [16, 16, 3, 3], 1, 1),
+        case([1, 160, 40, 40], [12, 160, 3, 3], 2, 1),
+    ] {
+        let first = run(&case);
+        for threads in [1, 2, 3, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(pool.install(|| run(&case)), first, "{threads} threads");
+        }
+    }
+}
+
+/// Runs the tests above once more in processes of their own, limited to other instruction sets.
+#[test]
+fn other_instruction_sets() {
+    for limit in ["avx2", "portable"] {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["values_and_gradients_match_slow_loops", "same_bits"])
+            .env("LONGTAIL_SIMD", limit)
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{limit}: {}", String::from_utf8_lossy(&status.stdout));
     }
 }
 

@@ -53,6 +53,19 @@ fn batch_norm_matches_slow_loops() {
     }
 }
 
+/// Runs the test above once more in processes of their own, limited to other instruction sets.
+#[test]
+fn other_instruction_sets() {
+    for limit in ["avx2", "portable"] {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["batch_norm_matches_slow_loops", "relu_and_its_gradient"])
+            .env("LONGTAIL_SIMD", limit)
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{limit}: {}", String::from_utf8_lossy(&status.stdout));
+    }
+}
+
 #[test]
 fn variance_is_stable_far_from_zero() {
     let shape = [8, 3, 40, 40];

@@ -1,6 +1,8 @@
 //! Correlation of many planes with many kernels: the forward pass and the input gradient.
 #![allow(unsafe_code, reason = "calls the tile kernels on raw pointers")]
 
+use rayon::prelude::*;
+
 use super::parallel::{JobId, Target, for_each, with_scratch};
 use super::planes::Planes;
 use super::tile::{Kernels, MAX_VECTORS, OutputTile, Slot};
@@ -134,12 +136,8 @@ pub(super) fn pack_weights(
     let blocks = rows.div_ceil(tile_rows);
     let block_len = channels * taps * tile_rows;
     let mut packed = vec![0.0; groups * blocks * block_len];
-    let target = Target::new(&mut packed);
-    for_each(groups * blocks, |task| {
-        let (group, block) = (task / blocks, task % blocks);
-        // SAFETY: every task writes its own block.
-        let packed = unsafe { target.part(task * block_len, block_len) };
-        let first = block * tile_rows;
+    packed.par_chunks_mut(block_len.max(1)).enumerate().for_each(|(index, packed)| {
+        let (group, first) = (index / blocks, index % blocks * tile_rows);
         let count = tile_rows.min(rows - first);
         for (index, values) in packed.chunks_exact_mut(tile_rows).enumerate() {
             let (channel, tap) = (index / taps, index % taps);

@@ -1,8 +1,9 @@
 //! Rectified linear units over contiguous memory.
-#![allow(unsafe_code, reason = "threads write disjoint parts; one version per instruction set")]
+#![allow(unsafe_code, reason = "one version per instruction set")]
+
+use rayon::prelude::*;
 
 use super::norm::Place;
-use super::parallel::{Target, for_each};
 use super::simd::multiversion;
 
 /// Values per task.
@@ -60,13 +61,9 @@ multiversion! {
 
 /// `task(range, values)` for every piece of an output.
 fn write(values: &mut [f32], task: impl Fn(std::ops::Range<usize>, &mut [f32]) + Send + Sync) {
-    let len = values.len();
-    let target = Target::new(values);
-    for_each(len.div_ceil(PIECE), |index| {
-        let range = index * PIECE..len.min((index + 1) * PIECE);
-        // SAFETY: every task has its own piece.
-        let piece = unsafe { target.part(range.start, range.len()) };
-        task(range, piece);
+    values.par_chunks_mut(PIECE).enumerate().for_each(|(index, piece)| {
+        let start = index * PIECE;
+        task(start..start + piece.len(), piece);
     });
 }
 

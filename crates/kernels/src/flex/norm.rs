@@ -1,8 +1,9 @@
 //! Batch normalization: one pass over memory for the statistics, one for the output; the backward
 //! pass in two as well.
-#![allow(unsafe_code, reason = "threads write disjoint planes; one version per instruction set")]
+#![allow(unsafe_code, reason = "one version per instruction set")]
 
-use super::parallel::{Target, for_each};
+use rayon::prelude::*;
+
 use super::pool::Buffer;
 use super::reduce::{sum, sum_and_product, sum_of_squares};
 use super::simd::multiversion;
@@ -89,12 +90,10 @@ impl Norm {
     /// `task(plane)` for every plane, results in order.
     fn map_planes(&self, task: impl Fn(usize) -> (f64, f64) + Send + Sync) -> Vec<(f64, f64)> {
         let mut pairs = vec![(0.0, 0.0); self.planes()];
-        let shared = SharedPairs(pairs.as_mut_ptr());
-        for_each(self.batch_size, |image| {
-            let shared = shared;
-            for plane in image * self.channels..(image + 1) * self.channels {
-                // SAFETY: every image writes its own planes, all below the length.
-                unsafe { *shared.pointer().add(plane) = task(plane) };
+        let images = pairs.par_chunks_mut(self.channels.max(1)).enumerate();
+        images.for_each(|(image, pairs)| {
+            for (channel, pair) in pairs.iter_mut().enumerate() {
+                *pair = task(image * self.channels + channel);
             }
         });
         pairs
@@ -198,29 +197,12 @@ impl Norm {
     /// `task(plane, channel, values)` for every plane of an output.
     fn write(&self, values: &mut [f32], task: impl Fn(usize, usize, &mut [f32]) + Send + Sync) {
         assert_eq!(values.len(), self.planes() * self.plane);
-        let target = Target::new(values);
-        for_each(self.batch_size, |image| {
-            for channel in 0..self.channels {
-                let index = image * self.channels + channel;
-                // SAFETY: every image has its own planes.
-                let plane = unsafe { target.part(index * self.plane, self.plane) };
-                task(index, channel, plane);
+        let images = values.par_chunks_mut((self.channels * self.plane).max(1)).enumerate();
+        images.for_each(|(image, values)| {
+            for (channel, values) in values.chunks_exact_mut(self.plane).enumerate() {
+                task(image * self.channels + channel, channel, values);
             }
         });
-    }
-}
-
-#[derive(Clone, Copy)]
-struct SharedPairs(*mut (f64, f64));
-
-// SAFETY: tasks write disjoint elements.
-unsafe impl Send for SharedPairs {}
-// SAFETY: as above.
-unsafe impl Sync for SharedPairs {}
-
-impl SharedPairs {
-    fn pointer(self) -> *mut (f64, f64) {
-        self.0
     }
 }
 

@@ -13,19 +13,23 @@ pub(super) enum Isa {
     Portable,
 }
 
-/// The best instruction set of this machine.
+/// The best instruction set of this machine, or what `LONGTAIL_SIMD` (`avx2`, `portable`) limits
+/// it to.
 pub(super) fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
+        let limit = std::env::var("LONGTAIL_SIMD").unwrap_or_default();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            if limit.is_empty() && is_x86_feature_detected!("avx512f") {
                 return Isa::Avx512;
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if limit != "portable" && has_avx2 {
                 return Isa::Avx2;
             }
         }
+        let _ = limit;
         Isa::Portable
     })
 }

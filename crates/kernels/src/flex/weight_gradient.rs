@@ -2,6 +2,8 @@
 //! the kernel saw there.
 #![allow(unsafe_code, reason = "calls the tile kernel on raw pointers")]
 
+use rayon::prelude::*;
+
 use super::correlate::{Blocking, SLACK, Slots, channel_offsets};
 use super::parallel::{JobId, Target, for_each, with_scratch};
 use super::planes::Planes;
@@ -95,15 +97,11 @@ fn sum_chunks(partial: Buffer, chunks: usize, len: usize) -> Buffer {
     }
     const PIECE: usize = 16 << 10;
     let mut sum = Buffer::new(len);
-    let target = Target::new(sum.as_mut_slice());
-    for_each(len.div_ceil(PIECE), |task| {
-        let start = task * PIECE;
-        let end = len.min(start + PIECE);
-        // SAFETY: every task writes its own piece.
-        let sum = unsafe { target.part(start, end - start) };
-        sum.copy_from_slice(&partial.as_slice()[start..end]);
+    sum.as_mut_slice().par_chunks_mut(PIECE).enumerate().for_each(|(index, sum)| {
+        let piece = index * PIECE..index * PIECE + sum.len();
+        sum.copy_from_slice(&partial.as_slice()[piece.clone()]);
         for chunk in partial.as_slice().chunks_exact(len).skip(1) {
-            sum.iter_mut().zip(&chunk[start..end]).for_each(|(sum, value)| *sum += value);
+            sum.iter_mut().zip(&chunk[piece.clone()]).for_each(|(sum, value)| *sum += value);
         }
     });
     sum
