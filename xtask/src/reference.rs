@@ -31,7 +31,8 @@ enum Output {
     Compared,
 }
 
-const SCRIPTS: [Script; 5] = [
+const SCRIPTS: [Script; 6] = [
+    Script { name: "data", args: &["{out}"], output: Output::Written("crates/data/tests/data") },
     Script { name: "eval", args: &[], output: Output::Printed("crates/eval/tests/data/eval.json") },
     Script {
         name: "losses",
@@ -118,15 +119,15 @@ impl Script {
         match self.output {
             Output::Compared => Ok(1),
             Output::Printed(kept) => {
-                compare(&String::from_utf8(output.stdout)?, &root.join(kept), options.is_writing)?;
+                compare(&output.stdout, &root.join(kept), options.is_writing)?;
                 Ok(1)
             }
             Output::Written(kept) => {
                 let mut num_files = 0;
                 for entry in fs::read_dir(&out)? {
                     let entry = entry?;
-                    let text = fs::read_to_string(entry.path())?;
-                    compare(&text, &root.join(kept).join(entry.file_name()), options.is_writing)?;
+                    let fresh = fs::read(entry.path())?;
+                    compare(&fresh, &root.join(kept).join(entry.file_name()), options.is_writing)?;
                     num_files += 1;
                 }
                 if num_files == 0 {
@@ -146,16 +147,24 @@ fn check_status(output: &std::process::Output) -> Result<()> {
     Ok(())
 }
 
-fn compare(fresh: &str, kept: &Path, is_writing: bool) -> Result<()> {
+/// Text number by number, images byte by byte.
+fn compare(fresh: &[u8], kept: &Path, is_writing: bool) -> Result<()> {
     if is_writing {
         if let Some(folder) = kept.parent() {
             fs::create_dir_all(folder)?;
         }
         return fs::write(kept, fresh).with_context(|| format!("cannot write {}", kept.display()));
     }
-    let committed = fs::read_to_string(kept)
-        .with_context(|| format!("no committed numbers in {}", kept.display()))?;
-    match difference(&committed, fresh) {
+    let committed =
+        fs::read(kept).with_context(|| format!("nothing committed as {}", kept.display()))?;
+    if committed == fresh {
+        return Ok(());
+    }
+    let difference = match (str::from_utf8(&committed), str::from_utf8(fresh)) {
+        (Ok(committed), Ok(fresh)) => difference(committed, fresh),
+        _ => Some("other bytes".into()),
+    };
+    match difference {
         Some(difference) => bail!("{}: {difference}", kept.display()),
         None => Ok(()),
     }
@@ -222,7 +231,7 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         let message = parse_words(&["evil"]).unwrap_err().to_string();
-        assert!(message.starts_with("no script `evil`; scripts: eval, "), "{message}");
+        assert!(message.starts_with("no script `evil`; scripts: data, eval, "), "{message}");
         let message = parse_words(&["--python"]).unwrap_err().to_string();
         assert_eq!(message, "--python needs a path");
     }
