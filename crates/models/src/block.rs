@@ -81,6 +81,7 @@ impl BlockConfig {
 }
 
 /// A block of either kind.
+#[allow(clippy::large_enum_variant, reason = "all blocks of a network are of one kind")]
 #[derive(Module, Debug)]
 pub enum ResidualBlock {
     /// ResNet-18 and 34.

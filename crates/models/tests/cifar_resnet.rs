@@ -1,4 +1,5 @@
 //! ResNet-20 against PyTorch's numbers: inference, training, gradients, running statistics.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Classifier heads against their sources' formulas in PyTorch, values and gradients.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

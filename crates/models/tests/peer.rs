@@ -1,4 +1,5 @@
 //! Weight files exchanged with torchvision itself. `LONGTAIL_PEER_PYTHON` names a Python that has it.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! ResNets against torchvision's numbers on weights from a formula.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Weight files: what fits, what does not, and what is left behind.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
