@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use longtail_data::{Loader, LoaderConfig};
-use longtail_eval::ClassificationReport;
+use longtail_eval::{ClassificationReport, MetricsLog};
 use longtail_types::ClassCounts;
 
 use crate::checkpoint::{self, BestScore, RunState};
