@@ -1,6 +1,7 @@
 //! Fused forms for `flex`, the CPU backend: hand-written passes behind a Burn backend extension.
 
 mod autodiff;
+mod blocks;
 mod conv;
 mod correlate;
 mod elementwise;

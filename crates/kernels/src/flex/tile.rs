@@ -10,7 +10,7 @@ use super::simd::{Avx2, Avx512};
 use super::simd::{Isa, Portable, Simd, isa};
 
 /// Most vectors of pixels per tile.
-pub(super) const MAX_VECTORS: usize = 3;
+const MAX_VECTORS: usize = 3;
 
 /// Sums of one tile of weight gradients, at most; a multiple of 4.
 const MAX_SUMS: usize = 24;
@@ -72,6 +72,8 @@ pub(super) struct Kernels {
     pub(super) lanes: usize,
     /// Output channels per tile.
     pub(super) rows: usize,
+    /// Slots per tile, at most: as many as the registers hold.
+    pub(super) vectors: usize,
     /// By number of slots less one; whole and split slots.
     output: [[unsafe fn(&OutputTile); MAX_VECTORS]; 2],
     /// Output channels and kernel elements per tile of weight gradients.
@@ -263,7 +265,7 @@ unsafe fn gradient_tile<S: Simd, const ROWS: usize, const TAPS: usize, const SPL
 }
 
 macro_rules! kernels {
-    ($name:ident, $module:ident, $simd:ty, $(#[$feature:meta])?, $rows:literal, $gradient_rows:literal x $gradient_taps:literal) => {
+    ($name:ident, $module:ident, $simd:ty, $(#[$feature:meta])?, $rows:literal x $vectors:literal, $gradient_rows:literal x $gradient_taps:literal) => {
         mod $module {
             use super::*;
             $(#[$feature])?
@@ -281,6 +283,7 @@ macro_rules! kernels {
             pub(super) static $name: Kernels = Kernels {
                 lanes: <$simd>::LANES,
                 rows: $rows,
+                vectors: $vectors,
                 output: [
                     [output::<1, false>, output::<2, false>, output::<3, false>],
                     [output::<1, true>, output::<2, true>, output::<3, true>],
@@ -296,7 +299,7 @@ macro_rules! kernels {
 }
 
 #[cfg(target_arch = "x86_64")]
-kernels!(AVX512, avx512, Avx512, #[target_feature(enable = "avx512f")], 8, 4 x 5);
+kernels!(AVX512, avx512, Avx512, #[target_feature(enable = "avx512f")], 8 x 3, 4 x 5);
 #[cfg(target_arch = "x86_64")]
-kernels!(AVX2, avx2, Avx2, #[target_feature(enable = "avx2,fma")], 4, 3 x 4);
-kernels!(PORTABLE, portable, Portable, , 4, 3 x 4);
+kernels!(AVX2, avx2, Avx2, #[target_feature(enable = "avx2,fma")], 4 x 2, 3 x 4);
+kernels!(PORTABLE, portable, Portable, , 4 x 2, 3 x 4);

@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::correlate::{Blocking, SLACK, Slots, channel_offsets};
+use super::blocks::{Blocking, SLACK, Slots, channel_offsets};
 use super::parallel::{JobId, Target, for_each, with_scratch};
 use super::planes::Planes;
 use super::pool::Buffer;
