@@ -64,8 +64,9 @@ impl RunFolder {
     pub(crate) fn discard(&self) {
         if self.is_new && !self.last().exists() {
             // The failure that led here is the one to report.
-            let _ = fs::remove_file(self.recipe());
-            let _ = fs::remove_file(self.metrics());
+            for file in [self.recipe(), self.metrics(), self.best()] {
+                let _ = fs::remove_file(file);
+            }
             let _ = fs::remove_dir(&self.path);
         }
     }
