@@ -26,7 +26,9 @@ pub use long_tail::{LongTail, LongTailChoice, LongTailProfile};
 pub use random::{KeyedRng, Stream};
 pub use rgb_image::RgbImage;
 pub use sampler::{Sampler, SamplerConfig};
+pub use sources::{CifarKind, Split, SyntheticConfig};
 pub use transforms::{
-    CenterCrop, Fill, HorizontalFlip, Normalize, Pipeline, PipelineConfig, Preset, RandomCrop,
-    RandomResizedCrop, Resize, ResizeShorter, Transform,
+    AutoAugment, AutoAugmentPolicy, CenterCrop, ColorJitter, Cutout, Fill, HorizontalFlip,
+    Normalize, Pipeline, PipelineConfig, Preset, RandAugment, RandomCrop, RandomResizedCrop,
+    Resize, ResizeShorter, Transform,
 };

@@ -12,7 +12,7 @@ use crate::error::{check_positive, check_probability};
 /// the next image of a shuffled cycle over the class: an image comes again only when all others of
 /// its class were used. Probabilities: Kang et al., ICLR 2020, <https://arxiv.org/abs/1910.09217>.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", from = "Written")]
 pub enum SamplerConfig {
     /// Every image once, in the order of the set.
     Sequential,
@@ -37,7 +37,7 @@ pub enum SamplerConfig {
     /// A shuffled cycle over the classes; each class gives some images in a row.
     ClassAware {
         /// Images in a row. Default 4, as in the released code of cRT and of Balanced Softmax.
-        #[serde(default = "default_images_per_class")]
+        #[serde(rename = "images-per-class")]
         images_per_class: usize,
     },
     /// Classes drawn with probability proportional to `n_j (1 - beta) / (1 - beta^n_j)`: each
@@ -53,6 +53,46 @@ pub enum SamplerConfig {
     /// then cut or filled by another such draw to `N` images. The pipeline of class-balanced
     /// distillation (Iscen et al., BMVC 2021, <https://arxiv.org/abs/2104.05279>, released code).
     ClassBalancedCopies,
+}
+
+/// The same as written in a recipe. The empty braces make serde refuse unknown keys.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+enum Written {
+    Sequential {},
+    InstanceBalanced {},
+    ClassBalanced {},
+    SquareRoot {},
+    Power {
+        exponent: f64,
+    },
+    Progressive {
+        epochs: usize,
+    },
+    ClassAware {
+        #[serde(default = "default_images_per_class", rename = "images-per-class")]
+        images_per_class: usize,
+    },
+    EffectiveNumber {
+        beta: f64,
+    },
+    ClassBalancedCopies {},
+}
+
+impl From<Written> for SamplerConfig {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Sequential {} => Self::Sequential,
+            Written::InstanceBalanced {} => Self::InstanceBalanced,
+            Written::ClassBalanced {} => Self::ClassBalanced,
+            Written::SquareRoot {} => Self::SquareRoot,
+            Written::Power { exponent } => Self::Power { exponent },
+            Written::Progressive { epochs } => Self::Progressive { epochs },
+            Written::ClassAware { images_per_class } => Self::ClassAware { images_per_class },
+            Written::EffectiveNumber { beta } => Self::EffectiveNumber { beta },
+            Written::ClassBalancedCopies {} => Self::ClassBalancedCopies,
+        }
+    }
 }
 
 fn default_images_per_class() -> usize {

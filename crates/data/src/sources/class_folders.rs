@@ -28,8 +28,8 @@ impl ImageDataset {
         Self::from_class_folders(&folders, class_map)
     }
 
-    /// The same with the classes of another set, e.g. of the training set for a test set. A class
-    /// without a folder has no image here.
+    /// The same with the classes, and in the class order, of another set, e.g. of the training set
+    /// for a test set. A class without a folder has no image here.
     ///
     /// # Errors
     /// As [`from_folders`](Self::from_folders), and if a folder is not named as one of the classes.
@@ -44,13 +44,18 @@ impl ImageDataset {
         folders: &[(String, PathBuf)],
         class_map: ClassMap,
     ) -> Result<Self, DataError> {
-        let mut files = Vec::new();
+        let mut labelled = Vec::with_capacity(folders.len());
         for (name, path) in folders {
             let label = class_map.index_of(name).ok_or_else(|| DataError::UnknownClassFolder {
                 path: path.clone(),
                 name: name.clone(),
                 num_classes: class_map.len(),
             })?;
+            labelled.push((label, name, path));
+        }
+        labelled.sort_unstable();
+        let mut files = Vec::new();
+        for (label, name, path) in labelled {
             let images = image_files(path)?;
             if images.is_empty() {
                 let (path, name) = (path.clone(), name.clone());

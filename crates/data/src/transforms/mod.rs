@@ -1,22 +1,39 @@
 //! Transforms of decoded images, run on the host.
 
+mod affine;
+mod augment_op;
+mod auto_augment;
+mod color_jitter;
 mod crop;
+mod cutout;
+mod enhance;
 mod flip;
+mod histogram;
 mod normalize;
 mod pipeline;
 mod preset;
+mod rand_augment;
 mod random_resized_crop;
 mod resize;
+
+#[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod reference_tests;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+pub use auto_augment::{AutoAugment, AutoAugmentPolicy};
+pub use color_jitter::ColorJitter;
 pub use crop::{CenterCrop, Fill, RandomCrop};
+pub use cutout::Cutout;
 pub use flip::HorizontalFlip;
 pub use normalize::Normalize;
 pub use pipeline::Pipeline;
 pub use preset::{PipelineConfig, Preset};
+pub use rand_augment::RandAugment;
 pub use random_resized_crop::RandomResizedCrop;
 pub use resize::{Resize, ResizeShorter};
 
@@ -50,6 +67,14 @@ pub enum Transform {
     RandomResizedCrop(RandomResizedCrop),
     /// Left and right swapped at random.
     HorizontalFlip(HorizontalFlip),
+    /// Brightness, contrast, saturation and hue at random.
+    ColorJitter(ColorJitter),
+    /// Blank squares.
+    Cutout(Cutout),
+    /// Learned pairs of operations.
+    AutoAugment(AutoAugment),
+    /// Random operations of one strength.
+    RandAugment(RandAugment),
 }
 
 impl Transform {
@@ -65,6 +90,10 @@ impl Transform {
             Self::RandomCrop(op) => op.validate(),
             Self::RandomResizedCrop(op) => op.validate(),
             Self::HorizontalFlip(op) => op.validate(),
+            Self::ColorJitter(op) => op.validate(),
+            Self::Cutout(op) => op.validate(),
+            Self::AutoAugment(_) => Ok(()),
+            Self::RandAugment(op) => op.validate(),
         }
     }
 
@@ -80,6 +109,10 @@ impl Transform {
             Self::RandomCrop(op) => op.apply(image, context),
             Self::RandomResizedCrop(op) => op.apply(image, context),
             Self::HorizontalFlip(op) => Ok(op.apply(image, context)),
+            Self::ColorJitter(op) => Ok(op.apply(image, context)),
+            Self::Cutout(op) => Ok(op.apply(image, context)),
+            Self::AutoAugment(op) => op.apply(image, context),
+            Self::RandAugment(op) => op.apply(image, context),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::auto_augment::black;
 use super::{
-    CenterCrop, Fill, HorizontalFlip, Normalize, Pipeline, RandomCrop, RandomResizedCrop,
-    ResizeShorter, Transform,
+    AutoAugment, AutoAugmentPolicy, CenterCrop, ColorJitter, Cutout, Fill, HorizontalFlip,
+    Normalize, Pipeline, RandomCrop, RandomResizedCrop, ResizeShorter, Transform,
 };
 use crate::DataError;
 
@@ -16,8 +17,13 @@ pub enum Preset {
     /// are.
     #[default]
     Cifar,
+    /// `cifar` with black padding, then AutoAugment's CIFAR-10 policy and Cutout of 16, as in
+    /// the released code of Balanced Softmax.
+    CifarAutoAugment,
     /// 224 x 224: random resized crop and flip; test: shorter side to 256, middle 224.
     Imagenet,
+    /// `imagenet` with colour jitter of 0.4, as usual for ImageNet-LT and Places-LT.
+    ImagenetColorJitter,
 }
 
 impl Preset {
@@ -29,17 +35,36 @@ impl Preset {
                 Transform::RandomCrop(RandomCrop { size: 32, padding: 4, fill: Fill::Mean }),
                 flip,
             ],
+            Self::CifarAutoAugment => vec![
+                Transform::RandomCrop(RandomCrop { size: 32, padding: 4, fill: black() }),
+                flip,
+                Transform::AutoAugment(AutoAugment {
+                    policy: AutoAugmentPolicy::Cifar10,
+                    fill: black(),
+                }),
+                Transform::Cutout(Cutout { size: 16, holes: 1, fill: Fill::Mean }),
+            ],
             Self::Imagenet => {
                 vec![Transform::RandomResizedCrop(RandomResizedCrop::new(224)), flip]
             }
+            Self::ImagenetColorJitter => vec![
+                Transform::RandomResizedCrop(RandomResizedCrop::new(224)),
+                flip,
+                Transform::ColorJitter(ColorJitter {
+                    brightness: 0.4,
+                    contrast: 0.4,
+                    saturation: 0.4,
+                    hue: 0.0,
+                }),
+            ],
         }
     }
 
     /// Transforms of test images.
     pub fn test_transforms(self) -> Vec<Transform> {
         match self {
-            Self::Cifar => Vec::new(),
-            Self::Imagenet => vec![
+            Self::Cifar | Self::CifarAutoAugment => Vec::new(),
+            Self::Imagenet | Self::ImagenetColorJitter => vec![
                 Transform::ResizeShorter(ResizeShorter { size: 256 }),
                 Transform::CenterCrop(CenterCrop { size: 224 }),
             ],
@@ -49,8 +74,8 @@ impl Preset {
     /// Normalisation of both.
     pub fn normalize(self) -> Normalize {
         match self {
-            Self::Cifar => Normalize::CIFAR,
-            Self::Imagenet => Normalize::IMAGENET,
+            Self::Cifar | Self::CifarAutoAugment => Normalize::CIFAR,
+            Self::Imagenet | Self::ImagenetColorJitter => Normalize::IMAGENET,
         }
     }
 }
