@@ -1,2 +1,55 @@
-//! The `longtail` command.
-fn main() {}
+//! The `longtail` command: parse, call the library, print.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Recognition on long-tailed data, on any GPU or CPU.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a recipe: weights, metrics and a report go to a run folder.
+    Train(commands::train::Args),
+    /// Evaluate a run on its test set, or on another folder of class folders.
+    Evaluate(commands::evaluate::Args),
+    /// Classify images with a run's best model.
+    Predict(commands::predict::Args),
+    /// Look at data sets, or write the synthetic one to disk.
+    #[command(subcommand)]
+    Data(commands::data::Command),
+    /// Bring weights in from PyTorch, take them back, look into files.
+    #[command(subcommand)]
+    Weights(commands::weights::Command),
+    /// List the devices that this build and machine offer.
+    Devices(commands::devices::Args),
+    /// Train on the embedded data set with cross-entropy and with a balanced loss, and compare.
+    Demo(commands::demo::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Train(args) => commands::train::run(args),
+        Command::Evaluate(args) => commands::evaluate::run(args),
+        Command::Predict(args) => commands::predict::run(args),
+        Command::Data(command) => commands::data::run(command),
+        Command::Weights(command) => commands::weights::run(command),
+        Command::Devices(args) => commands::devices::run(args),
+        Command::Demo(args) => commands::demo::run(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -30,6 +30,12 @@ pub enum TrainingError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Ctrl-C cannot be listened for.
+    #[error("cannot listen for Ctrl-C: {problem}")]
+    Interrupt {
+        /// The system's reason.
+        problem: String,
+    },
     /// A recipe that is not TOML, or has an unknown key, a missing key or a wrong type.
     #[error("recipe {name}: {problem}")]
     RecipeSyntax {

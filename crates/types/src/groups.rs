@@ -31,7 +31,7 @@ impl fmt::Display for ShotGroup {
 /// Default: more than 100 and fewer than 20 images (Liu et al., CVPR 2019,
 /// <https://arxiv.org/abs/1904.05160>, released code).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct ShotThresholds {
     /// A class with more training images than this has many.
     pub many_above: u64,

@@ -6,13 +6,13 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "an example prints what it finds")]
 
-use longtail::data::ImageDataset;
+use longtail::data::{ImageDataset, Split, SyntheticConfig};
 use longtail::types::TailRule;
 
 fn main() -> anyhow::Result<()> {
     let dataset = match std::env::args().nth(1) {
-        Some(folder) => ImageDataset::from_class_folders(&folder)?,
-        None => ImageDataset::synthetic(&Default::default())?,
+        Some(folder) => ImageDataset::from_folders(&folder)?,
+        None => SyntheticConfig::default().generate(Split::Train)?,
     };
     let counts = dataset.class_counts()?;
     println!("{counts}\n");

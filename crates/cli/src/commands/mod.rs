@@ -1,0 +1,9 @@
+//! One file per command.
+
+pub(crate) mod data;
+pub(crate) mod demo;
+pub(crate) mod devices;
+pub(crate) mod evaluate;
+pub(crate) mod predict;
+pub(crate) mod train;
+pub(crate) mod weights;

@@ -1,0 +1,74 @@
+//! `longtail train`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use longtail::training::{
+    INTERRUPTED_EXIT_CODE, Outcome, ProgressMode, Recipe, TrainOptions, stop_on_interrupt, train,
+};
+use serde_json::json;
+
+/// Options of `train`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Recipe file (TOML).
+    recipe: PathBuf,
+    /// Device: flex, ndarray, cpu, wgpu, vulkan, metal, webgpu, cuda, rocm; `cuda:1` is the second.
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Changes a key of the recipe, for example `--set optimizer.lr=0.05`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run folder. Default: `runs/` and the recipe's file name.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Goes on from the last checkpoint of the run folder.
+    #[arg(long)]
+    resume: bool,
+    /// Prints the recipe with every default filled in, and leaves.
+    #[arg(long)]
+    print: bool,
+    /// Shows no progress.
+    #[arg(long)]
+    quiet: bool,
+    /// Prints the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let recipe = Recipe::load(&args.recipe, &args.set)?;
+    if args.print {
+        print!("{}", recipe.to_toml());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let device = longtail::device(&args.device)?;
+    let out = args.out.unwrap_or_else(|| {
+        Path::new("runs").join(args.recipe.file_stem().unwrap_or(args.recipe.as_os_str()))
+    });
+    let mut options = TrainOptions::new(&out);
+    options.resume = args.resume;
+    options.stop = stop_on_interrupt()?;
+    if args.quiet {
+        options.progress = ProgressMode::Quiet;
+    }
+    match train(&recipe, &device, &options)? {
+        Outcome::Finished(report) if args.json => {
+            println!("{}", report.json()?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Finished(report) => {
+            println!("{}", report.table());
+            println!("\nrun folder: {}", out.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Interrupted { step } => {
+            if args.json {
+                println!("{}", json!({ "interrupted_at_step": step, "out": out }));
+            } else {
+                println!("stopped after step {step}; the same command with --resume goes on");
+            }
+            Ok(ExitCode::from(INTERRUPTED_EXIT_CODE))
+        }
+    }
+}
