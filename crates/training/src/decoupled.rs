@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{self, RunState};
 use crate::error::TrainingError;
 use crate::files::write_whole;
-use crate::optimizer::OptimizerConfig;
-use crate::recipe::{Recipe, ReweightingConfig};
+use crate::optimizer_config::OptimizerConfig;
+use crate::recipe::Recipe;
 use crate::schedule::ScheduleConfig;
+use crate::settings::ReweightingConfig;
 use crate::tensors::{NamedTensors, collect};
 use crate::trained::TrainedModel;
 

@@ -91,7 +91,7 @@ impl ModuleMapper for Follow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optimizer::OptimizerConfig;
+    use crate::optimizer_config::OptimizerConfig;
     use crate::testing::{cross_entropy_gradients, inputs, linear};
     use longtail_testing::{assert_close, device, values};
 

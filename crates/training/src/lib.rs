@@ -9,6 +9,7 @@
 //! [`clip_global_norm`], [`GradientAverage`], [`Ema`].
 
 mod checkpoint;
+mod clock;
 mod dataset;
 mod decoupled;
 mod ema;
@@ -16,14 +17,17 @@ mod error;
 mod evaluate;
 mod files;
 mod gradients;
+mod interrupt;
 mod metrics;
 mod optimizer;
+mod optimizer_config;
 mod overrides;
 mod predict;
 mod progress;
 mod recipe;
 mod run_folder;
 mod schedule;
+mod settings;
 mod tensors;
 #[cfg(test)]
 mod testing;
@@ -38,13 +42,14 @@ pub use ema::Ema;
 pub use error::TrainingError;
 pub use evaluate::evaluate;
 pub use gradients::{GradientAverage, clip_global_norm, global_norm};
+pub use interrupt::{INTERRUPTED_EXIT_CODE, stop_on_interrupt};
 pub use metrics::{EvalNumbers, EvalPoint, TrainPoint};
-pub use optimizer::{DecayedParameters, Optimizer, OptimizerConfig};
+pub use optimizer::Optimizer;
+pub use optimizer_config::{DecayedParameters, OptimizerConfig};
 pub use predict::{ClassScore, Prediction, predict};
 pub use progress::ProgressMode;
-pub use recipe::{
-    EmaConfig, EvaluationConfig, GradientConfig, Recipe, ReweightingConfig, RunConfig,
-};
+pub use recipe::Recipe;
 pub use schedule::{Decay, MultiStep, Schedule, ScheduleConfig, Span};
+pub use settings::{EmaConfig, EvaluationConfig, GradientConfig, ReweightingConfig, RunConfig};
 pub use train::{Outcome, TrainOptions, train};
 pub use trained::TrainedModel;

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use longtail_data::{Loader, LoaderConfig};
@@ -11,6 +10,7 @@ use longtail_eval::{ClassificationReport, MetricsLog};
 use longtail_types::ClassCounts;
 
 use crate::checkpoint::{self, BestScore, RunState};
+use crate::clock::Clock;
 use crate::dataset::Datasets;
 use crate::error::TrainingError;
 use crate::evaluate::TestSet;
@@ -297,48 +297,5 @@ impl<'a> Run<'a> {
         let curves = folder.path().join("training_curves.svg");
         MetricsLog::read(&folder.metrics())?.write_curves(&curves, self.recipe.name())?;
         Ok(report)
-    }
-}
-
-/// Time spent in training, without evaluation and saving.
-struct Clock {
-    running_since: Instant,
-    spent: Duration,
-    first_step: u64,
-    images: u64,
-    last_point: (Duration, u64),
-}
-
-impl Clock {
-    fn new(first_step: u64) -> Self {
-        let last_point = (Duration::ZERO, 0);
-        let running_since = Instant::now();
-        Self { running_since, spent: Duration::ZERO, first_step, images: 0, last_point }
-    }
-
-    fn pause(&mut self) {
-        self.spent += self.running_since.elapsed();
-        self.running_since = Instant::now();
-    }
-
-    fn go_on(&mut self) {
-        self.running_since = Instant::now();
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.spent + self.running_since.elapsed()
-    }
-
-    /// Speed since it was last asked for.
-    fn images_per_second(&mut self) -> f64 {
-        let (elapsed, images) = (self.elapsed(), self.images);
-        let (before, images_before) = self.last_point;
-        self.last_point = (elapsed, images);
-        (images - images_before) as f64 / (elapsed - before).as_secs_f64().max(1e-9)
-    }
-
-    fn left(&self, step: u64, num_steps: u64) -> Duration {
-        let per_step = self.elapsed().as_secs_f64() / (step - self.first_step).max(1) as f64;
-        Duration::from_secs_f64(per_step * (num_steps - step) as f64)
     }
 }

@@ -13,7 +13,8 @@ use crate::ema::Ema;
 use crate::error::TrainingError;
 use crate::gradients::{GradientAverage, clip_global_norm};
 use crate::optimizer::Optimizer;
-use crate::recipe::{EmaConfig, Recipe};
+use crate::recipe::Recipe;
+use crate::settings::EmaConfig;
 use crate::tensors::{NamedTensors, collect, restore};
 
 /// Model, loss, optimizer and average of a run, on an autodiff device.

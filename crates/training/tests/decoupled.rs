@@ -1,4 +1,5 @@
 //! Classifiers on the features of a finished run.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! A training process that is killed (SIGKILL) at random moments ends in the same weights.
 //!
 //! `LONGTAIL_KILLS` sets the number of kills; default 6.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Every shipped recipe can be read, and its loss and model fit each other.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! A run that is stopped ends in the same weights as one that is not.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
@@ -157,7 +158,7 @@ fn a_finished_run_can_be_evaluated_and_used() {
 
     let trained = TrainedModel::load(&run.join("best.safetensors"), &[""; 0], &device()).unwrap();
     let image = finished.folder.path().join("data/test/red/00.png");
-    let predictions = predict(&trained, &[image.clone()], 2).unwrap();
+    let predictions = predict(&trained, std::slice::from_ref(&image), 2).unwrap();
     let classes = &predictions[0].classes;
     assert_eq!((predictions.len(), classes.len()), (1, 2));
     assert!(classes[0].score >= classes[1].score && classes[0].score <= 1.0);

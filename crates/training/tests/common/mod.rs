@@ -6,10 +6,10 @@ use std::path::Path;
 use longtail_training::Recipe;
 
 /// Training images per class.
-pub const TRAIN: [usize; 3] = [24, 12, 5];
+pub(crate) const TRAIN: [usize; 3] = [24, 12, 5];
 
 /// Writes `root/{train,test}/CLASS/*.png`: classes differ in colour, images in noise.
-pub fn write_images(root: &Path) {
+pub(crate) fn write_images(root: &Path) {
     let mut noise = 1_u32;
     for (split, counts) in [("train", TRAIN), ("test", [6; 3])] {
         for (class, count) in counts.into_iter().enumerate() {
@@ -31,7 +31,7 @@ pub fn write_images(root: &Path) {
 }
 
 /// A recipe for these images: 3 epochs of 5 batches.
-pub fn recipe(root: &Path, overrides: &[&str]) -> Recipe {
+pub(crate) fn recipe(root: &Path, overrides: &[&str]) -> Recipe {
     let text = r#"
         batch_size = 8
         epochs = 3

@@ -1,0 +1,85 @@
+//! The smaller sections of a recipe.
+
+use longtail_types::ShotThresholds;
+use serde::{Deserialize, Serialize};
+
+/// What happens to gradients between backward and step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GradientConfig {
+    /// Largest norm of all gradients together. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Batches per optimizer step, averaged. Default: 1.
+    pub accumulate: usize,
+}
+
+impl Default for GradientConfig {
+    fn default() -> Self {
+        Self { clip_norm: None, accumulate: 1 }
+    }
+}
+
+/// Exponential moving average of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmaConfig {
+    /// Share of the old average that each step keeps, for example 0.999.
+    pub decay: f64,
+}
+
+/// Deferred re-weighting (DRW): Cao et al., NeurIPS 2019, <https://arxiv.org/abs/1906.07413>.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReweightingConfig {
+    /// First epoch with weights, counted from 0. The released code uses 160 of 200.
+    pub from_epoch: u64,
+    /// Of the effective number `(1 - beta^n) / (1 - beta)`. Default: 0.9999.
+    #[serde(default = "default_beta")]
+    pub beta: f64,
+}
+
+fn default_beta() -> f64 {
+    0.9999
+}
+
+/// When and how the test set is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Evaluates after every so many epochs, and always at the end; 0: at the end only. Default: 1.
+    pub every_epochs: u64,
+    /// Images per batch. Default: 250.
+    pub batch_size: usize,
+    /// Bounds of many, medium and few training images. Default: more than 100, fewer than 20.
+    pub shots: ShotThresholds,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self { every_epochs: 1, batch_size: 250, shots: ShotThresholds::default() }
+    }
+}
+
+/// What changes how a run is carried out, but not what it computes (`threads` apart: sums on the
+/// CPU may be rounded differently).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Threads of the CPU backends. Default: all cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Threads that load images. Default: 2.
+    pub workers: usize,
+    /// Reads the loss back, and logs it, after every so many steps. Default: 10.
+    pub log_every: u64,
+    /// Saves a checkpoint after every so many steps, and after every epoch; 0: after epochs only.
+    /// Default: 200.
+    pub checkpoint_every: u64,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self { threads: None, workers: 2, log_every: 10, checkpoint_every: 200 }
+    }
+}
