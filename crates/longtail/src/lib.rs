@@ -35,3 +35,39 @@ pub use longtail_losses as losses;
 pub use longtail_models as models;
 pub use longtail_training as training;
 pub use longtail_types as types;
+
+/// The examples of the README and of the guide compile and run.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/src/start.md")]
+    struct Start;
+    #[doc = include_str!("../../../docs/src/evaluation.md")]
+    struct Evaluation;
+    #[doc = include_str!("../../../docs/src/devices.md")]
+    struct Devices;
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn recipes_in_the_documents_are_recipes() {
+        let documents = [
+            ("README.md", include_str!("../../../README.md")),
+            ("your-data.md", include_str!("../../../docs/src/your-data.md")),
+            ("recipes.md", include_str!("../../../docs/src/recipes.md")),
+        ];
+        let mut num_recipes = 0;
+        for (name, text) in documents {
+            let blocks = text.split("```toml\n").skip(1);
+            for block in blocks.filter_map(|block| block.split("```").next()) {
+                if block.contains("batch_size") && block.contains("optimizer") {
+                    crate::training::Recipe::parse(name, block, &[""; 0]).unwrap();
+                    num_recipes += 1;
+                }
+            }
+        }
+        assert!(num_recipes >= 1, "no recipe found");
+    }
+}

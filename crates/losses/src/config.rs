@@ -52,6 +52,35 @@ impl Default for ClassificationLossConfig {
 }
 
 impl ClassificationLossConfig {
+    /// Every method with its default settings.
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self::CrossEntropy(Default::default()),
+            Self::BinaryCrossEntropy(Default::default()),
+            Self::Focal(Default::default()),
+            Self::ClassBalanced(Default::default()),
+            Self::Equalization(Default::default()),
+            Self::SoftmaxEqualization(Default::default()),
+            Self::EqualizationV2(Default::default()),
+            Self::BalancedSoftmax(Default::default()),
+            Self::BalancedSigmoid(Default::default()),
+            Self::LogitAdjustment(Default::default()),
+            Self::Ldam(Default::default()),
+            Self::Seesaw(Default::default()),
+        ]
+    }
+
+    /// A method by its name in a recipe, with its default settings.
+    ///
+    /// # Errors
+    /// If no method has the name; the message lists those that there are.
+    pub fn named(name: &str) -> Result<Self, LossError> {
+        let known = Self::all();
+        let names = known.iter().map(Self::method).collect::<Vec<_>>().join(", ");
+        let config = known.into_iter().find(|config| config.method() == name);
+        config.ok_or_else(|| LossError::UnknownMethod { name: name.into(), known: names })
+    }
+
     /// The classifier this loss needs.
     pub fn layout(&self, num_classes: usize) -> Layout {
         match self {
@@ -107,5 +136,22 @@ impl ClassificationLossConfig {
             Self::Ldam(config) => Loss::Ldam(config.init(counts, device)?),
             Self::Seesaw(config) => Loss::Seesaw(config.init(num_classes, device)?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_found_by_its_name() {
+        for config in ClassificationLossConfig::all() {
+            assert_eq!(ClassificationLossConfig::named(config.method()), Ok(config));
+        }
+        let message = ClassificationLossConfig::named("softmax").unwrap_err().to_string();
+        assert!(
+            message.starts_with("unknown method \"softmax\"; known: cross-entropy, "),
+            "{message}"
+        );
     }
 }

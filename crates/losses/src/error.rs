@@ -7,6 +7,14 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum LossError {
+    /// No method has this name.
+    #[error("unknown method {name:?}; known: {known}")]
+    UnknownMethod {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
     /// The logits do not have the columns that the method asks for.
     #[error(
         "{method} over {num_classes} classes wants logits of {expected} columns ({layout}), got {found}"

@@ -28,7 +28,7 @@ pub fn development_data(path: &str) -> Option<PathBuf> {
 
 /// Values of a tensor as `f32`, row-major.
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().to_vec().unwrap_or_default()
+    tensor.into_data().convert::<f32>().try_to_vec().unwrap_or_default()
 }
 
 /// Largest absolute difference divided by the largest absolute expected value.

@@ -8,10 +8,10 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "an example prints what it finds")]
 
-use longtail::burn::module::Module;
-use longtail::burn::nn::{Linear, LinearConfig};
-use longtail::burn::optim::{AdamConfig, GradientsParams};
-use longtail::burn::tensor::{Device, Distribution, Int, Tensor, activation::relu};
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::tensor::{Device, Distribution, Int, Tensor, activation::relu};
 use longtail::losses::{ClassificationLoss, ClassificationLossConfig, RowLabels};
 use longtail::types::ClassCounts;
 
@@ -73,8 +73,8 @@ fn train(
 /// Percentage of each class found; `scores` has dropped the training prior.
 fn recall(net: &Net, loss: &ClassificationLoss, device: &Device) -> anyhow::Result<[f64; 3]> {
     let (points, labels) = clouds([500; 3], device);
-    let predicted: Tensor<1, Int> = loss.scores(net.forward(points)).argmax(1).squeeze_dim(1);
-    let predicted = predicted.into_data().convert::<i64>().to_vec::<i64>();
+    let predicted: Tensor<1, Int> = loss.scores(net.forward(points))?.argmax(1).squeeze_dim(1);
+    let predicted = predicted.into_data().convert::<i64>().try_to_vec::<i64>();
     let predicted = predicted.map_err(|error| anyhow::anyhow!("{error:?}"))?;
     let mut hits = [0.0; 3];
     for (&label, predicted) in labels.iter().zip(predicted) {
