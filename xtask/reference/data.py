@@ -105,6 +105,7 @@ def decodes():
         "rgb420.jpg": (smooth, {"quality": 92, "subsampling": 2}),
         "progressive.jpg": (smooth, {"quality": 92, "progressive": True}),
         "grey.jpg": (smooth.convert("L"), {"quality": 92}),
+        "cmyk.jpg": (smooth.convert("CMYK"), {"quality": 92}),
         "rgb.png": (image, {}),
         "rgba.png": (rgba, {}),
         "grey.png": (image.convert("L"), {}),

@@ -1,12 +1,14 @@
 //! Images with one label each.
 
-use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longtail_types::{ClassCounts, ClassMap};
 
-use crate::{DataError, RgbImage, decode_image};
+use crate::decode::decode_into;
+use crate::{DataError, RgbImage};
 
 /// Where the pixels of an image come from.
 #[derive(Debug, Clone)]
@@ -15,6 +17,13 @@ enum Source {
     File(PathBuf),
     /// A decoded image in memory.
     Memory(Arc<PixelStore>, usize),
+}
+
+/// Memory that is used again from image to image.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) file: Vec<u8>,
+    pub(crate) pixels: Vec<u8>,
 }
 
 /// Decoded images of one size, one after another.
@@ -131,18 +140,30 @@ impl ImageDataset {
     /// # Errors
     /// If the index is outside the set, or if the file cannot be read or decoded.
     pub fn load(&self, index: usize) -> Result<RgbImage, DataError> {
-        match self.sources.get(index) {
-            None => Err(DataError::IndexOutOfRange { index, len: self.len() }),
-            Some(Source::File(path)) => {
-                let bytes = std::fs::read(path).map_err(DataError::io(path))?;
-                decode_image(&bytes, &path.to_string_lossy())
+        self.load_into(index, &mut Scratch::default())
+    }
+
+    /// The same with memory for the file, and for the pixels, which the image takes away.
+    pub(crate) fn load_into(
+        &self,
+        index: usize,
+        scratch: &mut Scratch,
+    ) -> Result<RgbImage, DataError> {
+        let outside = || DataError::IndexOutOfRange { index, len: self.len() };
+        let mut memory = std::mem::take(&mut scratch.pixels);
+        match self.sources.get(index).ok_or_else(outside)? {
+            Source::File(path) => {
+                scratch.file.clear();
+                let read = |mut file: File| file.read_to_end(&mut scratch.file);
+                File::open(path).and_then(read).map_err(DataError::io(path))?;
+                decode_into(&scratch.file, &path.to_string_lossy(), memory)
             }
-            Some(Source::Memory(store, i)) => {
+            Source::Memory(store, i) => {
                 let len = 3 * store.width * store.height;
-                let pixels = store.pixels.get(i * len..(i + 1) * len).map(Cow::from);
-                pixels
-                    .and_then(|p| RgbImage::new(store.width, store.height, p.into_owned()))
-                    .ok_or(DataError::IndexOutOfRange { index, len: self.len() })
+                let pixels = store.pixels.get(i * len..(i + 1) * len).ok_or_else(outside)?;
+                memory.clear();
+                memory.extend_from_slice(pixels);
+                RgbImage::new(store.width, store.height, memory).ok_or_else(outside)
             }
         }
     }

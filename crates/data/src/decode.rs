@@ -3,6 +3,10 @@
 use std::io::Cursor;
 
 use image::{ImageFormat, ImageReader};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::{DataError, RgbImage};
 
@@ -15,13 +19,18 @@ use crate::{DataError, RgbImage};
 /// # Errors
 /// If the bytes are not JPEG or PNG, end too early or are damaged.
 pub fn decode_image(bytes: &[u8], item: &str) -> Result<RgbImage, DataError> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let reader = reader.map_err(|error| damaged(item, error))?;
-    match reader.format() {
-        Some(ImageFormat::Jpeg) if !has_end_marker(bytes) => {
-            return Err(DataError::TruncatedJpeg { item: item.to_owned(), bytes: bytes.len() });
-        }
-        Some(ImageFormat::Jpeg | ImageFormat::Png) => {}
+    decode_into(bytes, item, Vec::new())
+}
+
+/// The same with memory to use for the pixels: fresh memory costs a quarter of the time for photos.
+pub(crate) fn decode_into(
+    bytes: &[u8],
+    item: &str,
+    memory: Vec<u8>,
+) -> Result<RgbImage, DataError> {
+    let image = match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes, item, memory)?,
+        Ok(ImageFormat::Png) => decode_png(bytes, item)?,
         _ => {
             let start = &bytes[..bytes.len().min(4)];
             let found = match bytes {
@@ -30,11 +39,35 @@ pub fn decode_image(bytes: &[u8], item: &str) -> Result<RgbImage, DataError> {
             };
             return Err(DataError::NotAnImage { item: item.to_owned(), found });
         }
-    }
-    let image = reader.decode().map_err(|error| damaged(item, error))?.into_rgb8();
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let image = RgbImage::new(width, height, image.into_raw());
+    };
     image.filter(|i| i.width() > 0 && i.height() > 0).ok_or_else(|| damaged(item, "no pixels"))
+}
+
+fn decode_jpeg(
+    bytes: &[u8],
+    item: &str,
+    mut memory: Vec<u8>,
+) -> Result<Option<RgbImage>, DataError> {
+    if !has_end_marker(bytes) {
+        return Err(DataError::TruncatedJpeg { item: item.to_owned(), bytes: bytes.len() });
+    }
+    let options = DecoderOptions::default()
+        .set_strict_mode(false)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|error| damaged(item, error))?;
+    let (width, height) = decoder.dimensions().ok_or_else(|| damaged(item, "no size"))?;
+    memory.resize(3 * width * height, 0);
+    decoder.decode_into(&mut memory).map_err(|error| damaged(item, error))?;
+    Ok(RgbImage::new(width, height, memory))
+}
+
+fn decode_png(bytes: &[u8], item: &str) -> Result<Option<RgbImage>, DataError> {
+    let reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Png);
+    let image = reader.decode().map_err(|error| damaged(item, error))?.into_rgb8();
+    Ok(RgbImage::new(image.width() as usize, image.height() as usize, image.into_raw()))
 }
 
 fn damaged(item: &str, error: impl ToString) -> DataError {

@@ -45,6 +45,11 @@ impl RgbImage {
         &mut self.pixels
     }
 
+    /// Gives the bytes away.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+
     /// Which pixels become 0 after normalisation, `[height, width]`; `None` if no pixel does.
     pub fn blank(&self) -> Option<&[bool]> {
         self.blank.as_deref()

@@ -21,7 +21,7 @@ fn read(file: &str) -> Vec<u8> {
 #[test]
 fn every_kind_of_file_agrees_with_pil() {
     let cases: Vec<Case> = serde_json::from_slice(&read("decode.json")).unwrap();
-    assert_eq!(cases.len(), 9);
+    assert_eq!(cases.len(), 10);
     for case in cases {
         let image = decode_image(&read(&case.file), &case.file).unwrap();
         assert_eq!((image.width(), image.height()), (case.width, case.height));

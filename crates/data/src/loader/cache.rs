@@ -1,10 +1,9 @@
 //! Decoded images kept in memory.
 
-use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{DataError, ImageDataset, RgbImage};
+use crate::RgbImage;
 
 /// Keeps decoded images until a number of bytes is reached.
 #[derive(Debug)]
@@ -21,21 +20,18 @@ impl Cache {
         Self { images: (0..len).map(|_| OnceLock::new()).collect(), budget, used: 0.into() }
     }
 
-    /// The image, from memory if it is there.
-    pub(super) fn load(
-        &self,
-        dataset: &ImageDataset,
-        index: usize,
-    ) -> Result<Cow<'_, RgbImage>, DataError> {
-        let slot = self.images.get(index).filter(|_| !dataset.is_in_memory(index));
-        if let Some(image) = slot.and_then(OnceLock::get) {
-            return Ok(Cow::Borrowed(image));
-        }
-        let image = dataset.load(index)?;
-        let bytes = image.pixels().len();
-        match slot {
-            Some(slot) if self.reserve(bytes) => Ok(Cow::Borrowed(slot.get_or_init(|| image))),
-            _ => Ok(Cow::Owned(image)),
+    /// The image, if it is kept.
+    pub(super) fn get(&self, index: usize) -> Option<&RgbImage> {
+        self.images.get(index)?.get()
+    }
+
+    /// Keeps the image if there is room.
+    pub(super) fn offer(&self, index: usize, image: &RgbImage) {
+        if let Some(slot) = self.images.get(index)
+            && self.reserve(image.pixels().len())
+        {
+            // Another thread may have been first; its image is the same.
+            let _ = slot.set(image.clone());
         }
     }
 

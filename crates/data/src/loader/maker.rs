@@ -1,12 +1,19 @@
 //! Making one batch.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cache::Cache;
+use crate::dataset::Scratch;
 use crate::random::{KeyedRng, Stream};
 use crate::{Batch, DataError, ImageDataset, Pipeline};
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// What is needed to make any batch of any epoch.
 #[derive(Debug)]
@@ -67,8 +74,21 @@ impl BatchMaker {
         index: usize,
         mut rng: KeyedRng,
     ) -> Result<(), DataError> {
-        let image = self.cache.load(&self.dataset, index)?;
-        let size = self.pipeline.apply(image, &mut rng, &mut batch.images)?;
+        let size = match self.cache.get(index) {
+            Some(image) => {
+                self.pipeline.apply(Cow::Borrowed(image), &mut rng, &mut batch.images)?
+            }
+            None => SCRATCH.with_borrow_mut(|scratch| {
+                let image = self.dataset.load_into(index, scratch)?;
+                if !self.dataset.is_in_memory(index) {
+                    self.cache.offer(index, &image);
+                }
+                let image_ref = Cow::Borrowed(&image);
+                let size = self.pipeline.apply(image_ref, &mut rng, &mut batch.images);
+                scratch.pixels = image.into_pixels();
+                size
+            })?,
+        };
         if position == 0 {
             batch.size = size;
             batch.images.reserve_exact((batch.len() - 1) * batch.images.len());

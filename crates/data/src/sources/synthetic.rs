@@ -51,7 +51,7 @@ pub struct SyntheticConfig {
     pub imbalance: f64,
     /// Test images per class. Default 100.
     pub test_count: usize,
-    /// Standard deviation of the noise, as a share of the full range. Default 0.12.
+    /// Standard deviation of the noise, as a share of the full range. Default 0.1.
     pub noise: f64,
     /// Key of the images. Default 0.
     pub seed: u64,
@@ -64,7 +64,7 @@ impl Default for SyntheticConfig {
             head_count: 500,
             imbalance: 100.0,
             test_count: 100,
-            noise: 0.12,
+            noise: 0.1,
             seed: 0,
         }
     }

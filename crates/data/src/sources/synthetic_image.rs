@@ -25,22 +25,22 @@ const TINTS: [[f64; 3]; NUM_SHAPES] =
 /// Draws an image: `3 * size * size` bytes, `[size, size, 3]`. Coordinates run over `[-1, 1]`.
 pub(super) fn draw(class: usize, size: usize, noise: f64, rng: &mut KeyedRng) -> Vec<u8> {
     let is_striped = class >= NUM_SHAPES;
-    let center = [rng.uniform(-0.35, 0.35), rng.uniform(-0.35, 0.35)];
-    let radius = rng.uniform(0.4, 0.65);
+    let center = [rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25)];
+    let radius = rng.uniform(0.5, 0.75);
     let axis = unit_vector(rng);
 
     let grey = rng.uniform(0.25, 0.6);
     let back: [f64; 3] = std::array::from_fn(|_| grey + rng.uniform(-0.12, 0.12));
     let strength = rng.uniform(0.3, 0.7);
-    let stray = rng.uniform(0.0, 0.45);
+    let stray = rng.uniform(0.0, 0.4);
     let front: [f64; 3] = std::array::from_fn(|c| {
         let tint = TINTS[class % NUM_SHAPES][c] * (1.0 - stray) + rng.unit() * stray;
         back[c] + strength * (tint - back[c])
     });
 
     let (slope, tilt) = (unit_vector(rng), rng.uniform(0.0, 0.2));
-    let (texture_axis, texture) = (unit_vector(rng), rng.uniform(0.15, 0.4));
-    let (period, phase) = (rng.uniform(0.25, 0.4), rng.unit());
+    let (texture_axis, texture) = (unit_vector(rng), rng.uniform(0.3, 0.6));
+    let (period, phase) = (rng.uniform(0.3, 0.5), rng.unit());
 
     let mut pixels = Vec::with_capacity(3 * size * size);
     for (row, column) in (0..size).flat_map(|row| (0..size).map(move |column| (row, column))) {

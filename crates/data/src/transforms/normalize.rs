@@ -48,20 +48,17 @@ impl Normalize {
     }
 }
 
-/// Writes `image` as `[3, height, width]`, replacing pixels by their table values and blank ones
+/// Appends `image` as `[3, height, width]`, replacing pixels by their table values and blank ones
 /// by 0.
-pub(super) fn write_planes(image: &RgbImage, tables: &[[f32; 256]; 3], output: &mut [f32]) {
+pub(super) fn append_planes(image: &RgbImage, tables: &[[f32; 256]; 3], output: &mut Vec<f32>) {
     let pixels = image.pixels().as_chunks::<3>().0;
-    let (red, rest) = output.split_at_mut(pixels.len());
-    let (green, blue) = rest.split_at_mut(pixels.len());
-    let values = red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut());
-    for (&[r, g, b], ((red, green), blue)) in pixels.iter().zip(values) {
-        *red = tables[0][usize::from(r)];
-        *green = tables[1][usize::from(g)];
-        *blue = tables[2][usize::from(b)];
+    let start = output.len();
+    output.reserve(3 * pixels.len());
+    for (channel, table) in tables.iter().enumerate() {
+        output.extend(pixels.iter().map(|pixel| table[usize::from(pixel[channel])]));
     }
     if let Some(blank) = image.blank() {
-        for plane in output.chunks_exact_mut(blank.len()) {
+        for plane in output[start..].chunks_exact_mut(blank.len()) {
             plane.iter_mut().zip(blank).filter(|(_, blank)| **blank).for_each(|(v, _)| *v = 0.0);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::normalize::write_planes;
+use super::normalize::append_planes;
 use super::{Context, Normalize, Transform};
 use crate::random::KeyedRng;
 use crate::{DataError, RgbImage};
@@ -49,9 +49,7 @@ impl Pipeline {
         output: &mut Vec<f32>,
     ) -> Result<[usize; 2], DataError> {
         let image = self.augment(image, rng)?;
-        let start = output.len();
-        output.resize(start + 3 * image.width() * image.height(), 0.0);
-        write_planes(&image, &self.tables, &mut output[start..]);
+        append_planes(&image, &self.tables, output);
         Ok([image.height(), image.width()])
     }
 
