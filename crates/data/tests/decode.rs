@@ -1,4 +1,5 @@
 //! Decoding against PIL (`xtask/reference/data.py`), and refusals.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! The loader: same batches whatever the number of threads, errors at their place, no hang.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 use std::sync::Arc;

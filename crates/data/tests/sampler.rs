@@ -1,4 +1,5 @@
 //! Sampler frequencies against the formulas, and seekability.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use longtail_data::{ImageDataset, Sampler, SamplerConfig};
 use longtail_types::ClassMap;

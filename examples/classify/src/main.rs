@@ -65,7 +65,7 @@ fn main() -> anyhow::Result<()> {
     let options = LoaderConfig { batch_size: 64, drop_last: true, ..Default::default() };
     let sampler = SamplerConfig::InstanceBalanced;
     let pipeline = transforms.train_pipeline()?;
-    let loader = Loader::new(Arc::new(train), pipeline, sampler, options.clone())?;
+    let loader = Loader::new(Arc::new(train), pipeline, sampler, options)?;
     let model = fit(model, loss.clone(), &loader, args.epochs, &device)?;
 
     let options = LoaderConfig { drop_last: false, ..options };

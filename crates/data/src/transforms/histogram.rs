@@ -27,7 +27,7 @@ pub(super) fn equalize(image: &mut RgbImage) {
         let step = (total - last) / 255;
         let mut below = step / 2;
         table(|value| {
-            let level = if step == 0 { value } else { below / step };
+            let level = below.checked_div(step).unwrap_or(value);
             below += histogram[value];
             level
         })
