@@ -4,6 +4,28 @@
 //! [`SamplerConfig`] says which image comes when; [`Loader`] makes batches of all that, in order,
 //! on several threads. Random numbers are keyed by (seed, epoch, place), so a batch is the same
 //! whatever the number of threads and wherever loading starts.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use longtail_data::{
+//!     Loader, LoaderConfig, PipelineConfig, SamplerConfig, Split, SyntheticConfig,
+//! };
+//!
+//! let config = SyntheticConfig { head_count: 40, imbalance: 20.0, ..Default::default() };
+//! let train = config.generate(Split::Train)?;
+//! assert_eq!(train.class_counts()?.imbalance_factor(), Some(20.0));
+//!
+//! let pipeline = PipelineConfig::default().train_pipeline()?; // crop and flip, as for CIFAR
+//! let loader_config = LoaderConfig { batch_size: 32, ..Default::default() };
+//! let loader =
+//!     Loader::new(Arc::new(train), pipeline, SamplerConfig::ClassBalanced, loader_config)?;
+//! for batch in loader.epoch(0, 0) {
+//!     let batch = batch?;
+//!     assert_eq!(batch.images.len(), batch.len() * 3 * 32 * 32);
+//! }
+//! # Ok::<(), longtail_data::DataError>(())
+//! ```
 
 mod batch;
 mod dataset;

@@ -32,7 +32,7 @@ pub enum LongTailChoice {
 /// Rule of Cui et al., CVPR 2019, <https://arxiv.org/abs/1901.05555>, and Cao et al., NeurIPS
 /// 2019, <https://arxiv.org/abs/1906.07413>: `mu = 1 / imbalance`, rounded down in f64.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct LongTail {
     /// Images of the largest class over images of the smallest. 100 is the usual setting.
     pub imbalance: f64,

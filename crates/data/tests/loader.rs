@@ -192,10 +192,10 @@ fn settings_are_checked() {
     };
     let config = LoaderConfig { batch_size: 0, ..Default::default() };
     let message = error(&dataset, SamplerConfig::Sequential, config).to_string();
-    assert_eq!(message, "batch-size must be at least 1, got 0");
+    assert_eq!(message, "batch_size must be at least 1, got 0");
     let config = LoaderConfig { batch_size: 3, drop_last: true, ..Default::default() };
     let message = error(&dataset, SamplerConfig::Sequential, config).to_string();
-    assert!(message.starts_with("batch-size must be at most the number of images"), "{message}");
+    assert!(message.starts_with("batch_size must be at most the number of images"), "{message}");
     let sampler = SamplerConfig::EffectiveNumber { beta: 1.5 };
     let message = error(&dataset, sampler, LoaderConfig::default()).to_string();
     assert_eq!(message, "sampler.beta must be a probability in [0, 1], got 1.5");

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Settings of a [`Loader`](super::Loader). None of them but `seed`, `batch_size` and `drop_last`
 /// changes what is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct LoaderConfig {
     /// Images per batch. Default 128.
     pub batch_size: usize,

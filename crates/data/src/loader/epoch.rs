@@ -33,14 +33,14 @@ impl Loader {
         sampler: SamplerConfig,
         config: LoaderConfig,
     ) -> Result<Self, DataError> {
-        check_positive("batch-size", config.batch_size)?;
+        check_positive("batch_size", config.batch_size)?;
         if dataset.is_empty() {
             return Err(DataError::EmptyDataset);
         }
         let sampler = Sampler::new(sampler, &dataset, config.seed)?;
         if config.drop_last && config.batch_size > sampler.len() {
             let expected = "at most the number of images when the last batch is dropped";
-            return Err(DataError::setting("batch-size", expected, config.batch_size));
+            return Err(DataError::setting("batch_size", expected, config.batch_size));
         }
         let cache = Cache::new(dataset.len(), config.cache_bytes);
         let (seed, batch_size) = (config.seed, config.batch_size);

@@ -37,7 +37,6 @@ pub enum SamplerConfig {
     /// A shuffled cycle over the classes; each class gives some images in a row.
     ClassAware {
         /// Images in a row. Default 4, as in the released code of cRT and of Balanced Softmax.
-        #[serde(rename = "images-per-class")]
         images_per_class: usize,
     },
     /// Classes drawn with probability proportional to `n_j (1 - beta) / (1 - beta^n_j)`: each
@@ -70,7 +69,7 @@ enum Written {
         epochs: usize,
     },
     ClassAware {
-        #[serde(default = "default_images_per_class", rename = "images-per-class")]
+        #[serde(default = "default_images_per_class")]
         images_per_class: usize,
     },
     EffectiveNumber {
@@ -107,7 +106,7 @@ impl SamplerConfig {
             }
             Self::Progressive { epochs } => check_positive("sampler.epochs", epochs),
             Self::ClassAware { images_per_class } => {
-                check_positive("sampler.images-per-class", images_per_class)
+                check_positive("sampler.images_per_class", images_per_class)
             }
             Self::EffectiveNumber { beta } => check_probability("sampler.beta", beta),
             _ => Ok(()),

@@ -23,7 +23,7 @@ pub enum AutoAugmentPolicy {
 /// Cubuk et al., CVPR 2019, <https://arxiv.org/abs/1805.09501>; policies and operations as in
 /// torchvision (nearest neighbour).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct AutoAugment {
     /// The policy.
     pub policy: AutoAugmentPolicy,

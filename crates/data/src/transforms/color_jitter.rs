@@ -12,7 +12,7 @@ use crate::{DataError, RgbImage};
 /// The first three are multiplied by a number from `[max(0, 1 - x), 1 + x]`; the hue turns by a
 /// number from `[-hue, hue]`. A part of 0 is left out. As torchvision on PIL images.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ColorJitter {
     /// Range of the brightness. Default 0.
     pub brightness: f64,

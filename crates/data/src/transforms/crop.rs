@@ -32,7 +32,7 @@ impl Fill {
 
 /// The middle `size` x `size` pixels, placed as torchvision does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct CenterCrop {
     /// Width and height.
     pub size: usize,
@@ -60,7 +60,7 @@ impl CenterCrop {
 
 /// `size` x `size` pixels at a uniformly drawn place of the padded image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct RandomCrop {
     /// Width and height.
     pub size: usize,

@@ -13,7 +13,7 @@ use crate::{DataError, RgbImage};
 /// DeVries and Taylor, <https://arxiv.org/abs/1708.04552>, released code, which blanks the
 /// normalised tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Cutout {
     /// Side of a square; an odd one is rounded down. 16 is usual for CIFAR-10.
     pub size: usize,

@@ -10,7 +10,7 @@ use crate::{DataError, RgbImage};
 
 /// Swaps left and right with a probability.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct HorizontalFlip {
     /// How often. Default 0.5.
     pub probability: f64,

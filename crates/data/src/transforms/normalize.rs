@@ -8,7 +8,7 @@ use crate::{DataError, RgbImage};
 ///
 /// `value = (pixel / 255 - mean) / std`, in f32 as torchvision computes it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Normalize {
     /// Mean per channel.
     pub mean: [f32; 3],

@@ -84,7 +84,7 @@ impl Preset {
 ///
 /// `{ preset = "cifar" }`, or `{ preset = "cifar", train = [{ op = "horizontal-flip" }] }`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct PipelineConfig {
     /// Where to start from. Default: `cifar`.
     pub preset: Preset,

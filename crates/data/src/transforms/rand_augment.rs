@@ -15,7 +15,7 @@ use crate::{DataError, RgbImage};
 /// Cubuk et al., NeurIPS 2020, <https://arxiv.org/abs/1909.13719>; operations, ranges and defaults
 /// as in torchvision (nearest neighbour).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct RandAugment {
     /// Operations per image. Default 2.
     pub num_ops: usize,
@@ -52,9 +52,9 @@ const OPS: [AugmentOp; 14] = [
 
 impl RandAugment {
     pub(super) fn validate(&self) -> Result<(), DataError> {
-        check_positive("rand-augment.num-ops", self.num_ops)?;
+        check_positive("rand-augment.num_ops", self.num_ops)?;
         if self.magnitude >= self.num_magnitudes {
-            let expected = "below num-magnitudes";
+            let expected = "below num_magnitudes";
             return Err(DataError::setting("rand-augment.magnitude", expected, self.magnitude));
         }
         Ok(())

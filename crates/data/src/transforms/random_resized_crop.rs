@@ -14,7 +14,7 @@ use crate::{DataError, RgbImage};
 ///
 /// The rule is torchvision's: ten tries, then the largest central rectangle of an allowed ratio.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct RandomResizedCrop {
     /// Width and height of the result.
     pub size: usize,

@@ -175,7 +175,7 @@ fn settings_outside_their_range_are_refused() {
             "color-jitter.hue must be a number in [0, 0.5]",
         ),
         (r#"{ "op": "color-jitter", "contrast": -1.0 }"#, "at least 0, got -1"),
-        (r#"{ "op": "rand-augment", "magnitude": 31 }"#, "below num-magnitudes, got 31"),
+        (r#"{ "op": "rand-augment", "magnitude": 31 }"#, "below num_magnitudes, got 31"),
         (r#"{ "op": "cutout", "size": 0 }"#, "cutout.size must be at least 1, got 0"),
         (r#"{ "op": "resize", "width": 0, "height": 1 }"#, "resize.width must be at least 1"),
     ] {

@@ -12,7 +12,7 @@ use crate::{DataError, RgbImage};
 
 /// To an exact size; the aspect ratio may change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Resize {
     /// New width.
     pub width: usize,
@@ -37,7 +37,7 @@ impl Resize {
 
 /// Shorter side to `size`, the longer one in proportion, rounded down as torchvision does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct ResizeShorter {
     /// New length of the shorter side.
     pub size: usize,
