@@ -74,7 +74,7 @@ fn variance_is_stable_far_from_zero() {
     let expected = batch_norm(shape, [&x, &ones, &ones, &x], EPSILON);
     let ones = Tensor::<1>::ones([3], &device());
     let result = batch_norm_train(tensor(&x, shape, &device()), ones.clone(), ones, EPSILON);
-    assert_close("mean", &values(result.mean), &expected.mean, 1e-7);
+    assert_close("mean", &values(result.mean), &expected.mean, 5e-7);
     assert_close("variance", &values(result.variance), &expected.variance, 1e-5);
 }
 

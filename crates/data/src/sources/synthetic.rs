@@ -32,14 +32,14 @@ impl fmt::Display for Split {
 
 /// A long-tailed set of drawn shapes, in ten classes.
 ///
-/// Five shapes, smooth or striped, of random size and place and a colour about their own, under noise. The smooth
-/// shapes are the five frequent classes and the striped ones the five rare classes, so that each
-/// rare class looks like a frequent one: a classifier that takes the class distribution into account
-/// is right to prefer the frequent one in doubt, and fails on a balanced test set.
+/// Five shapes, smooth or striped, of random size and place and a colour about their own, under
+/// noise. The smooth shapes are the five frequent classes and the striped ones the five rare
+/// classes, so that each rare class looks like a frequent one: a classifier that takes the class
+/// distribution into account is right to prefer the frequent one in doubt, and fails on a balanced
+/// test set.
 ///
-/// A small convolutional network trained for 15 epochs reached, on all test images and on the three
-/// rarest classes, 63 % and 3 % with cross-entropy and 81 % and 70 % with Balanced Softmax (PyTorch,
-/// one seed).
+/// Shapes, colours and noise were chosen so that the effect shows within a minute of training: the
+/// set demonstrates the methods and is no evidence for them.
 ///
 /// Training counts follow [`LongTail`]'s exponential rule; every class has `test_count` test images.
 /// An image is a function of (seed, split, class, number), free of functions that differ between
@@ -55,7 +55,7 @@ pub struct SyntheticConfig {
     pub imbalance: f64,
     /// Test images per class. Default 100.
     pub test_count: usize,
-    /// Standard deviation of the noise, as a share of the full range. Default 0.1.
+    /// Standard deviation of the noise, as a share of the full range. Default 0.12.
     pub noise: f64,
     /// Key of the images. Default 0.
     pub seed: u64,
@@ -68,7 +68,7 @@ impl Default for SyntheticConfig {
             head_count: 500,
             imbalance: 100.0,
             test_count: 100,
-            noise: 0.1,
+            noise: 0.12,
             seed: 0,
         }
     }
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn the_default_set_is_frozen() {
         let train = SyntheticConfig::default().generate(Split::Train).unwrap();
-        assert_eq!(hash(&train), 2_979_922_478_282_966_028);
+        assert_eq!(hash(&train), 9_952_971_172_094_396_562);
     }
 
     #[test]
