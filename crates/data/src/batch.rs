@@ -17,7 +17,7 @@ pub struct Batch {
 
 /// The same on a device.
 #[derive(Debug, Clone)]
-pub struct ImageBatch {
+pub struct LabeledImages {
     /// `[len, 3, height, width]`
     pub images: Tensor<4>,
     /// `[len]`, `0..num_classes`
@@ -36,12 +36,12 @@ impl Batch {
     }
 
     /// Moves the batch to a device.
-    pub fn to_device(self, device: &Device) -> ImageBatch {
+    pub fn to_device(self, device: &Device) -> LabeledImages {
         let len = self.labels.len();
         let [height, width] = self.size;
         let images = TensorData::new(self.images, [len, 3, height, width]);
         let labels: Vec<i32> = self.labels.iter().map(|&label| label as i32).collect();
-        ImageBatch {
+        LabeledImages {
             images: Tensor::from_data(images, device),
             labels: Tensor::from_data(TensorData::new(labels, [len]), device),
         }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::random::{KeyedRng, Stream};
 use crate::{DataError, ImageDataset};
+use longtail_types::{KeyedRng, Stream};
 
 /// Shape of the class distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

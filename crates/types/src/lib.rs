@@ -3,7 +3,8 @@
 //! Conventions, stated once:
 //! - `num_classes` excludes background; labels are `0..num_classes`, background is `num_classes`;
 //! - counts are integers, and thresholds compare integers;
-//! - images are RGB, `[batch, 3, height, width]`.
+//! - images are RGB, `[batch, 3, height, width]`;
+//! - boxes are `[x1, y1, x2, y2]`, absolute pixels, f32, no `+ 1`.
 //!
 //! ```
 //! use longtail_types::{ClassCounts, TailRule};
@@ -15,14 +16,26 @@
 //! # Ok::<(), longtail_types::CountsError>(())
 //! ```
 
+mod boxes;
 mod class_counts;
 mod class_map;
 mod error;
+mod files;
 mod groups;
+mod instance;
+mod mask;
+mod preprocess;
+mod random;
 mod tail_rule;
 
+pub use boxes::BBox;
 pub use class_counts::ClassCounts;
 pub use class_map::ClassMap;
 pub use error::CountsError;
+pub use files::write_whole;
 pub use groups::{FrequencyGroup, ShotGroup, ShotThresholds};
+pub use instance::{Detection, Instance};
+pub use mask::Mask;
+pub use preprocess::{ChannelOrder, Preprocess, ResizeRule};
+pub use random::{KeyedRng, Stream};
 pub use tail_rule::TailRule;

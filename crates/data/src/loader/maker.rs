@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cache::Cache;
 use crate::dataset::Scratch;
-use crate::random::{KeyedRng, Stream};
 use crate::{Batch, DataError, ImageDataset, Pipeline};
+use longtail_types::{KeyedRng, Stream};
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();

@@ -1,6 +1,6 @@
 //! Endless shuffled passes over a list.
 
-use crate::random::KeyedRng;
+use longtail_types::KeyedRng;
 
 /// Gives the items of a list in shuffled order, again and again, shuffled anew for every pass.
 pub(super) struct ShuffledCycle {

@@ -2,8 +2,8 @@
 
 use super::SamplerConfig;
 use super::cycle::ShuffledCycle;
-use crate::random::{KeyedRng, Stream};
 use crate::{DataError, ImageDataset};
+use longtail_types::{KeyedRng, Stream};
 
 /// Draws the order of any epoch of a data set.
 ///

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::synthetic_image::{CLASS_NAMES, draw};
 use crate::dataset::PixelStore;
 use crate::error::check_positive;
-use crate::random::{KeyedRng, Stream};
 use crate::{DataError, ImageDataset, LongTail};
+use longtail_types::{KeyedRng, Stream};
 
 /// Training or test images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

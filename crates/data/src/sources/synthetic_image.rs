@@ -1,6 +1,6 @@
 //! Drawing one image of the synthetic set.
 
-use crate::random::KeyedRng;
+use longtail_types::KeyedRng;
 
 /// The classes, most frequent first: smooth shapes, then the same shapes striped.
 pub(super) const CLASS_NAMES: [&str; 10] = [

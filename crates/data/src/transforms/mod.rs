@@ -37,8 +37,8 @@ pub use rand_augment::RandAugment;
 pub use random_resized_crop::RandomResizedCrop;
 pub use resize::{Resize, ResizeShorter};
 
-use crate::random::KeyedRng;
 use crate::{DataError, RgbImage};
+use longtail_types::KeyedRng;
 
 /// What a transform may use beside the image.
 pub(crate) struct Context<'a> {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::normalize::append_planes;
 use super::{Context, Normalize, Transform};
-use crate::random::KeyedRng;
 use crate::{DataError, RgbImage};
+use longtail_types::KeyedRng;
 
 /// Transforms in order, then normalisation to `[3, height, width]`.
 #[derive(Debug, Clone)]

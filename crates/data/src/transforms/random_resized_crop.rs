@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use super::resize::resize_box;
 use crate::error::check_positive;
-use crate::random::KeyedRng;
 use crate::{DataError, RgbImage};
+use longtail_types::KeyedRng;
 
 /// A rectangle of random area and aspect ratio, resized to `size` x `size`.
 ///
@@ -93,7 +93,7 @@ impl RandomResizedCrop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Stream;
+    use longtail_types::Stream;
 
     fn rectangles(size: [usize; 2], n: u64) -> Vec<[usize; 4]> {
         let op = RandomResizedCrop::new(224);

@@ -7,7 +7,7 @@ use super::{
     PipelineConfig, Preset, RandAugment, RandomCrop, Transform,
 };
 use crate::RgbImage;
-use crate::random::{KeyedRng, Stream};
+use longtail_types::{KeyedRng, Stream};
 
 fn rng(index: u64) -> KeyedRng {
     KeyedRng::new(5, Stream::Augment, 0, index)

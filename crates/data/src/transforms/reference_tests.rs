@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::augment_op::AugmentOp;
 use super::resize::resize_box;
 use super::{CenterCrop, Fill, Normalize, Pipeline, Resize, ResizeShorter, enhance};
-use crate::random::{KeyedRng, Stream};
 use crate::{DataError, RgbImage};
+use longtail_types::{KeyedRng, Stream};
 
 #[derive(Deserialize)]
 struct Reference {

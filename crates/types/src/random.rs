@@ -12,8 +12,12 @@ pub enum Stream {
     Augment,
     /// Choice of a long-tailed subset.
     Subset,
-    /// Contents of the synthetic set.
+    /// Contents of a synthetic set.
     Synthetic,
+    /// Choice of anchors for the losses.
+    Anchors,
+    /// Choice of regions of interest for the losses.
+    Rois,
 }
 
 /// ChaCha8 keyed by (seed, stream, epoch, index).
