@@ -99,10 +99,21 @@ impl BackboneConfig {
     }
 
     /// Makes the network with its first weights.
-    pub fn init(self, init: &WeightInit) -> Backbone {
-        match self.architecture() {
-            Architecture::ResNet(config) => Backbone::ResNet(config.init(init)),
+    ///
+    /// # Errors
+    /// Never for the networks there are now.
+    pub fn init(self, init: &WeightInit) -> Result<Backbone, ModelError> {
+        Ok(match self.architecture() {
+            Architecture::ResNet(config) => Backbone::ResNet(config.init(init)?),
             Architecture::Cifar(config) => Backbone::Cifar(config.init(init)),
+        })
+    }
+
+    /// The network with maps at four strides, which a pyramid needs; `None` for those of CIFAR.
+    pub fn resnet(self) -> Option<ResNetConfig> {
+        match self.architecture() {
+            Architecture::ResNet(config) => Some(config),
+            Architecture::Cifar(_) => None,
         }
     }
 
@@ -175,7 +186,9 @@ impl Backbone {
     /// Name of the architecture; "resnet" for one that has no [`BackboneConfig`].
     pub fn name(&self) -> &'static str {
         let is_this = |config: &BackboneConfig| match (self, config.architecture()) {
-            (Self::ResNet(network), Architecture::ResNet(config)) => *network.config() == config,
+            (Self::ResNet(network), Architecture::ResNet(config)) => {
+                network.config().is_like(&config)
+            }
             (Self::Cifar(network), Architecture::Cifar(config)) => {
                 network.blocks_per_stage() == config.blocks_per_stage
             }

@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, assert_shape};
 use longtail_kernels::{batch_norm_eval, batch_norm_train};
 
 use crate::buffer::Buffer;
+use crate::norm::NormStatistics;
 use crate::weight_init::{Fill, WeightInit};
 
 /// Configuration of [`BatchNorm2d`].
@@ -19,6 +20,9 @@ pub struct BatchNorm2dConfig {
     /// Share of the newest batch in the running statistics. Default: 0.1, PyTorch's.
     #[config(default = 0.1)]
     pub momentum: f64,
+    /// Which statistics are used in training. Default: the batch's.
+    #[config(default = "NormStatistics::Batch")]
+    pub statistics: NormStatistics,
 }
 
 impl BatchNorm2dConfig {
@@ -33,14 +37,16 @@ impl BatchNorm2dConfig {
             training: Param::from_bool(true),
             epsilon: self.epsilon,
             momentum: self.momentum,
+            statistics: self.statistics,
         }
     }
 }
 
 /// Normalises each channel: `y = weight (x - mean) / sqrt(variance + epsilon) + bias`.
 ///
-/// On an autodiff device, unless frozen (`freeze`), mean and variance are those of the batch and
-/// the running statistics move towards them; elsewhere the running statistics are used and kept.
+/// On an autodiff device, unless frozen (`freeze`) or told to use [`NormStatistics::Running`], mean
+/// and variance are those of the batch and the running statistics move towards them; elsewhere the
+/// running statistics are used and kept.
 /// The batch is normalised by its biased variance while the running one is unbiased, as in PyTorch
 /// (Burn's own `BatchNorm` keeps the biased one, and shares it between clones).
 /// Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
@@ -58,6 +64,8 @@ pub struct BatchNorm2d {
     pub training: Param<Flag>,
     epsilon: f64,
     momentum: f64,
+    #[module(skip)]
+    statistics: NormStatistics,
 }
 
 impl BatchNorm2d {
@@ -69,7 +77,8 @@ impl BatchNorm2d {
         assert_shape!(self.weight, [num_features]);
         let (weight, bias) = (self.weight.val(), self.bias.val());
         let count = batch_size * height * width;
-        if count == 0 || !x.is_autodiff() || !self.training.is_enabled() {
+        let by_batch = self.training.is_enabled() && self.statistics == NormStatistics::Batch;
+        if count == 0 || !x.is_autodiff() || !by_batch {
             let (mean, variance) = (self.running_mean.value(), self.running_var.value());
             return batch_norm_eval(x, weight, bias, mean, variance, self.epsilon);
         }
@@ -138,6 +147,21 @@ mod tests {
         assert_eq!(norm.forward(empty).dims(), [0, 2, 3, 3]);
         assert_eq!(values(norm.running_mean.value()), [0.0, 0.0]);
         assert_eq!(values(norm.running_var.value()), [1.0, 1.0]);
+    }
+
+    /// Running statistics 0 and 1: the layer is `x / sqrt(1 + epsilon)`, and its weight has the
+    /// gradient `sum x / sqrt(1 + epsilon)`.
+    #[test]
+    fn running_statistics_stay_while_the_weight_trains() {
+        let device = longtail_testing::device().autodiff();
+        let config = BatchNorm2dConfig::new(2).with_statistics(NormStatistics::Running);
+        let norm = config.with_epsilon(3.0).init(&WeightInit::new(0, &device)).unfreeze();
+        let output = norm.forward(batch());
+        assert_close("output", &values(output.clone())[..2], &[0.5, 1.0], 1e-6);
+        let gradients = output.sum().backward();
+        let gradient = values(norm.weight.val().grad(&gradients).unwrap());
+        assert_close("weight", &gradient, &[5.0, 3.75], 1e-6);
+        assert_eq!(values(norm.running_mean.value()), [0.0, 0.0]);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use longtail_kernels::{add_relu, relu};
 
-use crate::batch_norm::{BatchNorm2d, BatchNorm2dConfig};
 use crate::conv::{Conv2d, Conv2dConfig};
+use crate::error::ModelError;
+use crate::norm::{Norm, NormConfig};
 use crate::weight_init::WeightInit;
 
 /// Shape of one residual block.
@@ -24,6 +25,8 @@ pub struct BlockConfig {
     pub width_per_group: usize,
     /// Three convolutions (1x1, 3x3, 1x1) instead of two.
     pub is_bottleneck: bool,
+    /// What follows each convolution.
+    pub norm: NormConfig,
 }
 
 impl BlockConfig {
@@ -33,50 +36,53 @@ impl BlockConfig {
     }
 
     /// Makes the block.
-    pub fn init(&self, init: &WeightInit) -> ResidualBlock {
-        if self.is_bottleneck {
-            ResidualBlock::Bottleneck(self.bottleneck(init))
+    ///
+    /// # Errors
+    /// If the norm does not fit the number of channels.
+    pub fn init(&self, init: &WeightInit) -> Result<ResidualBlock, ModelError> {
+        Ok(if self.is_bottleneck {
+            ResidualBlock::Bottleneck(self.bottleneck(init)?)
         } else {
-            ResidualBlock::Basic(self.basic(init))
-        }
+            ResidualBlock::Basic(self.basic(init)?)
+        })
     }
 
-    fn basic(&self, init: &WeightInit) -> BasicBlock {
+    fn basic(&self, init: &WeightInit) -> Result<BasicBlock, ModelError> {
         let conv1 = Conv2dConfig::new(self.in_channels, self.planes, 3).with_stride(self.stride);
         let conv2 = Conv2dConfig::new(self.planes, self.planes, 3);
-        let norm = BatchNorm2dConfig::new(self.planes);
-        BasicBlock {
+        Ok(BasicBlock {
             conv1: conv1.with_padding(1).init(&init.child("conv1")),
-            bn1: norm.init(&init.child("bn1")),
+            bn1: self.norm.init(self.planes, &init.child("bn1"))?,
             conv2: conv2.with_padding(1).init(&init.child("conv2")),
-            bn2: norm.init(&init.child("bn2")),
-            downsample: self.downsample(init),
-        }
+            bn2: self.norm.init(self.planes, &init.child("bn2"))?,
+            downsample: self.downsample(init)?,
+        })
     }
 
-    fn bottleneck(&self, init: &WeightInit) -> Bottleneck {
+    fn bottleneck(&self, init: &WeightInit) -> Result<Bottleneck, ModelError> {
         let width = self.planes * self.width_per_group / 64 * self.groups;
         let conv2 = Conv2dConfig::new(width, width, 3).with_stride(self.stride).with_padding(1);
-        let norm = BatchNorm2dConfig::new(width);
-        Bottleneck {
+        let out_channels = self.out_channels();
+        Ok(Bottleneck {
             conv1: Conv2dConfig::new(self.in_channels, width, 1).init(&init.child("conv1")),
-            bn1: norm.init(&init.child("bn1")),
+            bn1: self.norm.init(width, &init.child("bn1"))?,
             conv2: conv2.with_groups(self.groups).init(&init.child("conv2")),
-            bn2: norm.init(&init.child("bn2")),
-            conv3: Conv2dConfig::new(width, self.out_channels(), 1).init(&init.child("conv3")),
-            bn3: BatchNorm2dConfig::new(self.out_channels()).init(&init.child("bn3")),
-            downsample: self.downsample(init),
-        }
+            bn2: self.norm.init(width, &init.child("bn2"))?,
+            conv3: Conv2dConfig::new(width, out_channels, 1).init(&init.child("conv3")),
+            bn3: self.norm.init(out_channels, &init.child("bn3"))?,
+            downsample: self.downsample(init)?,
+        })
     }
 
-    fn downsample(&self, init: &WeightInit) -> Option<(Conv2d, BatchNorm2d)> {
+    fn downsample(&self, init: &WeightInit) -> Result<Option<(Conv2d, Norm)>, ModelError> {
         if self.stride == 1 && self.in_channels == self.out_channels() {
-            return None;
+            return Ok(None);
         }
         let conv = Conv2dConfig::new(self.in_channels, self.out_channels(), 1);
-        let norm = BatchNorm2dConfig::new(self.out_channels());
+        let conv = conv.with_stride(self.stride);
         let init = init.child("downsample");
-        Some((conv.with_stride(self.stride).init(&init.child("0")), norm.init(&init.child("1"))))
+        let norm = self.norm.init(self.out_channels(), &init.child("1"))?;
+        Ok(Some((conv.init(&init.child("0")), norm)))
     }
 }
 
@@ -105,11 +111,11 @@ impl ResidualBlock {
 /// Two 3x3 convolutions and a shortcut.
 #[derive(Module, Debug)]
 pub struct BasicBlock {
-    conv1: Conv2d,
-    bn1: BatchNorm2d,
+    pub(crate) conv1: Conv2d,
+    bn1: Norm,
     conv2: Conv2d,
-    bn2: BatchNorm2d,
-    downsample: Option<(Conv2d, BatchNorm2d)>,
+    pub(crate) bn2: Norm,
+    downsample: Option<(Conv2d, Norm)>,
 }
 
 impl BasicBlock {
@@ -125,12 +131,12 @@ impl BasicBlock {
 #[derive(Module, Debug)]
 pub struct Bottleneck {
     conv1: Conv2d,
-    bn1: BatchNorm2d,
+    bn1: Norm,
     conv2: Conv2d,
-    bn2: BatchNorm2d,
+    bn2: Norm,
     conv3: Conv2d,
-    bn3: BatchNorm2d,
-    downsample: Option<(Conv2d, BatchNorm2d)>,
+    bn3: Norm,
+    downsample: Option<(Conv2d, Norm)>,
 }
 
 impl Bottleneck {
@@ -143,7 +149,7 @@ impl Bottleneck {
     }
 }
 
-fn shortcut(downsample: &Option<(Conv2d, BatchNorm2d)>, x: Tensor<4>) -> Tensor<4> {
+fn shortcut(downsample: &Option<(Conv2d, Norm)>, x: Tensor<4>) -> Tensor<4> {
     match downsample {
         Some((conv, norm)) => norm.forward(conv.forward(x)),
         None => x,

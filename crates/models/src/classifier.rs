@@ -48,7 +48,7 @@ impl ClassifierConfig {
         let init = WeightInit::new(seed, device);
         let num_features = self.backbone.num_features();
         let head = self.head.init(num_features, num_logits, prior_bias, &init.child("head"))?;
-        Ok(Classifier { backbone: self.backbone.init(&init), head })
+        Ok(Classifier { backbone: self.backbone.init(&init)?, head })
     }
 }
 

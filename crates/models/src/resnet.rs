@@ -7,13 +7,14 @@ use burn::tensor::ops::MaxPoolOptions;
 use longtail_kernels::relu;
 
 use crate::backbone::global_average;
-use crate::batch_norm::{BatchNorm2d, BatchNorm2dConfig};
 use crate::block::{BlockConfig, ResidualBlock};
 use crate::conv::{Conv2d, Conv2dConfig};
+use crate::error::ModelError;
+use crate::norm::{Norm, NormConfig};
 use crate::weight_init::WeightInit;
 
 /// Configuration of [`ResNet`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ResNetConfig {
     /// Blocks in each of the four stages.
     pub depths: [usize; 4],
@@ -23,12 +24,18 @@ pub struct ResNetConfig {
     pub groups: usize,
     /// Channels per group at 64 planes.
     pub width_per_group: usize,
+    /// Channels of the stem and planes of the first stage; each later stage doubles them. 64 in the
+    /// published networks.
+    pub base_width: usize,
+    /// What follows each convolution.
+    pub norm: NormConfig,
 }
 
 impl ResNetConfig {
-    /// A ResNet: groups 1, width 64.
+    /// A ResNet: groups 1, width 64, batch norm.
     pub fn new(depths: [usize; 4], is_bottleneck: bool) -> Self {
-        Self { depths, is_bottleneck, groups: 1, width_per_group: 64 }
+        let norm = NormConfig::batch();
+        Self { depths, is_bottleneck, groups: 1, width_per_group: 64, base_width: 64, norm }
     }
 
     /// A ResNeXt with bottlenecks of `groups` groups.
@@ -36,36 +43,70 @@ impl ResNetConfig {
         Self { groups, width_per_group, ..Self::new(depths, true) }
     }
 
+    /// Sets the channels of the stem: 16 or 32 make a network for small images.
+    #[must_use]
+    pub fn with_base_width(mut self, base_width: usize) -> Self {
+        self.base_width = base_width;
+        self
+    }
+
+    /// Sets what follows each convolution.
+    #[must_use]
+    pub fn with_norm(mut self, norm: NormConfig) -> Self {
+        self.norm = norm;
+        self
+    }
+
     /// Channels of the last stage: 512 or 2048.
     pub fn num_features(&self) -> usize {
-        self.stage(3, 0).out_channels()
+        self.channels()[3]
+    }
+
+    /// Channels of `c2`, `c3`, `c4`, `c5`.
+    pub fn channels(&self) -> [usize; 4] {
+        [0, 1, 2, 3].map(|stage| self.stage(stage, 0).out_channels())
+    }
+
+    /// Whether the two have the same layers, whatever their width and norm.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let shape = |c: &Self| (c.depths, c.is_bottleneck, c.groups, c.width_per_group);
+        shape(self) == shape(other)
     }
 
     /// Makes the network with torchvision's first weights.
-    pub fn init(&self, init: &WeightInit) -> ResNet {
-        let stage = |stage: usize| -> Vec<ResidualBlock> {
+    ///
+    /// # Errors
+    /// If the base width leaves a convolution without channels, or the norm does not fit the number
+    /// of channels.
+    pub fn init(&self, init: &WeightInit) -> Result<ResNet, ModelError> {
+        if self.base_width == 0 || self.base_width * self.width_per_group < 64 {
+            let (name, value) = ("base_width", self.base_width.to_string());
+            let expected = "large enough for one channel per group (16 is enough for any network)";
+            return Err(ModelError::InvalidValue { name, value, expected });
+        }
+        let stage = |stage: usize| -> Result<Vec<ResidualBlock>, ModelError> {
             let init = init.child(&format!("layer{}", stage + 1));
             let block = |i: usize| self.stage(stage, i).init(&init.child(&i.to_string()));
             (0..self.depths[stage]).map(block).collect()
         };
-        let conv1 = Conv2dConfig::new(3, 64, 7).with_stride(2).with_padding(3);
-        ResNet {
+        let conv1 = Conv2dConfig::new(3, self.base_width, 7).with_stride(2).with_padding(3);
+        Ok(ResNet {
             conv1: conv1.init(&init.child("conv1")),
-            bn1: BatchNorm2dConfig::new(64).init(&init.child("bn1")),
-            layer1: stage(0),
-            layer2: stage(1),
-            layer3: stage(2),
-            layer4: stage(3),
+            bn1: self.norm.init(self.base_width, &init.child("bn1"))?,
+            layer1: stage(0)?,
+            layer2: stage(1)?,
+            layer3: stage(2)?,
+            layer4: stage(3)?,
             config: self.clone(),
-        }
+        })
     }
 
     /// Block `index` of stage 0 to 3.
     fn stage(&self, stage: usize, index: usize) -> BlockConfig {
-        let planes = 64 << stage;
+        let planes = self.base_width << stage;
         let expansion = if self.is_bottleneck { 4 } else { 1 };
         let in_channels = match (stage, index) {
-            (0, 0) => 64,
+            (0, 0) => self.base_width,
             (_, 0) => planes / 2 * expansion,
             _ => planes * expansion,
         };
@@ -76,6 +117,7 @@ impl ResNetConfig {
             groups: self.groups,
             width_per_group: self.width_per_group,
             is_bottleneck: self.is_bottleneck,
+            norm: self.norm.clone(),
         }
     }
 }
@@ -100,7 +142,7 @@ pub struct ResNetFeatures {
 #[derive(Module, Debug)]
 pub struct ResNet {
     conv1: Conv2d,
-    bn1: BatchNorm2d,
+    bn1: Norm,
     layer1: Vec<ResidualBlock>,
     layer2: Vec<ResidualBlock>,
     layer3: Vec<ResidualBlock>,
@@ -122,6 +164,21 @@ impl ResNet {
         global_average(self.stages(images).c5)
     }
 
+    /// Stops the training of the first `count` stages: 0 none, 1 the stem, 2 also `layer1`, up to 5,
+    /// everything (a larger number is as good as 5). Their batch norms use the running statistics
+    /// from then on. torchvision's `trainable_backbone_layers` is 5 minus this number.
+    #[must_use]
+    pub fn freeze_stages(mut self, count: usize) -> Self {
+        if count > 0 {
+            (self.conv1, self.bn1) = (self.conv1.freeze(), self.bn1.freeze());
+        }
+        let stages = [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4];
+        for blocks in stages.into_iter().take(count.saturating_sub(1)) {
+            *blocks = std::mem::take(blocks).freeze();
+        }
+        self
+    }
+
     /// The 7x7 convolution and the max pooling: `[batch, 64, height / 4, width / 4]`.
     pub fn stem(&self, images: Tensor<4>) -> Tensor<4> {
         let x = relu(self.bn1.forward(self.conv1.forward(images)));
@@ -136,5 +193,58 @@ impl ResNet {
         let c4 = run(&self.layer3, c3.clone());
         let c5 = run(&self.layer4, c4.clone());
         ResNetFeatures { c2, c3, c4, c5 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longtail_testing::values;
+
+    fn tiny() -> ResNetConfig {
+        ResNetConfig::new([1, 1, 1, 1], false).with_base_width(8)
+    }
+
+    #[test]
+    fn maps_have_the_widths_of_the_config() {
+        let device = longtail_testing::device();
+        for (config, channels) in [
+            (tiny(), [8, 16, 32, 64]),
+            (ResNetConfig::new([1, 1, 1, 1], true).with_base_width(4), [16, 32, 64, 128]),
+            (ResNetConfig::resnext([1, 1, 1, 1], 2, 16).with_base_width(16), [64, 128, 256, 512]),
+        ] {
+            let network = config.init(&WeightInit::new(0, &device)).unwrap();
+            let maps = network.stages(Tensor::zeros([1, 3, 65, 97], &device));
+            let found = [maps.c2.dims(), maps.c3.dims(), maps.c4.dims(), maps.c5.dims()];
+            assert_eq!(found.map(|dims| dims[1]), channels);
+            assert_eq!(config.channels(), channels);
+            assert_eq!(found.map(|dims| [dims[2], dims[3]]), [[17, 25], [9, 13], [5, 7], [3, 4]]);
+        }
+        let message = ResNetConfig::resnext([1; 4], 32, 4).with_base_width(8);
+        let message = message.init(&WeightInit::new(0, &device)).unwrap_err().to_string();
+        assert!(message.starts_with("base_width = 8, but it must be large enough"), "{message}");
+    }
+
+    #[test]
+    fn frozen_stages_neither_train_nor_follow_the_batch() {
+        let device = longtail_testing::device().autodiff();
+        for count in 0..=5 {
+            let network = tiny().init(&WeightInit::new(0, &device)).unwrap().freeze_stages(count);
+            let noise = WeightInit::new(1, &device);
+            let images = noise.param("images", [1, 3, 33, 33], crate::Fill::Uniform { limit: 1.0 });
+            let gradients = network.forward(images.val()).sum().backward();
+            let trains = |conv: &Conv2d| conv.weight.val().grad(&gradients).is_some();
+            let follows = |norm: &Norm| match norm {
+                Norm::Batch(norm) => values(norm.running_mean.value()).iter().any(|&v| v != 0.0),
+                _ => false,
+            };
+            let mut found = vec![(trains(&network.conv1), follows(&network.bn1))];
+            for blocks in [&network.layer1, &network.layer2, &network.layer3, &network.layer4] {
+                let ResidualBlock::Basic(block) = &blocks[0] else { panic!("basic") };
+                found.push((trains(&block.conv1), follows(&block.bn2)));
+            }
+            let expected: Vec<_> = (0..5).map(|stage| (stage >= count, stage >= count)).collect();
+            assert_eq!(found, expected, "{count} frozen");
+        }
     }
 }
