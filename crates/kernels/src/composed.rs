@@ -4,6 +4,7 @@
 
 use burn::tensor::{Tensor, activation, module, ops};
 
+pub use crate::composed_roi_align::roi_align;
 use crate::{BatchNormOutput, ConvOptions};
 
 /// Composed form of [`conv2d`](crate::conv2d).

@@ -32,10 +32,12 @@
 mod activation;
 mod batch_norm;
 pub mod composed;
+mod composed_roi_align;
 mod conv;
 #[cfg(feature = "flex")]
 mod flex;
 mod form;
+mod roi_align;
 mod sigmoid_loss;
 mod softmax_loss;
 
@@ -43,5 +45,6 @@ pub use activation::{add_relu, relu};
 pub use batch_norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
 pub use conv::{ConvOptions, conv2d};
 pub use form::{is_fused, set_fused};
+pub use roi_align::{Roi, RoiAlignOptions, RoiAxis, RoiExtent, roi_align};
 pub use sigmoid_loss::{Labels, RowSet, SigmoidTerms, sigmoid_loss};
 pub use softmax_loss::{Shift, SoftmaxTerms, softmax_loss};
