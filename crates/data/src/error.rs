@@ -223,9 +223,34 @@ pub enum DataError {
         /// What the panic said.
         message: String,
     },
+    /// An image file of a set that was read without a folder of images.
+    #[error("{image}: the set was read without a folder of images")]
+    NoImageFolder {
+        /// Name of the image.
+        image: String,
+    },
+    /// An image file of another size than its annotations say.
+    #[error(
+        "{item}: the file has {}x{} pixels, its annotations say {}x{}{}",
+        found[1], found[0], expected[1], expected[0], swapped(*found, *expected)
+    )]
+    ImageSize {
+        /// The image.
+        item: String,
+        /// `[height, width]` of the file.
+        found: [usize; 2],
+        /// `[height, width]` in the annotations.
+        expected: [usize; 2],
+    },
     /// Class counts or names that contradict each other.
     #[error(transparent)]
     Counts(#[from] CountsError),
+}
+
+/// A hint for image files that were turned after the annotations were made, or before.
+pub(crate) fn swapped([height, width]: [usize; 2], expected: [usize; 2]) -> &'static str {
+    let is_swapped = height != width && expected == [width, height];
+    if is_swapped { " (turned by an orientation tag?)" } else { "" }
 }
 
 impl DataError {

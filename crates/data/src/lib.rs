@@ -30,6 +30,7 @@
 mod batch;
 mod dataset;
 mod decode;
+mod detection;
 mod error;
 mod loader;
 mod long_tail;
@@ -41,6 +42,10 @@ mod transforms;
 pub use batch::{Batch, LabeledImages};
 pub use dataset::ImageDataset;
 pub use decode::decode_image;
+pub use detection::{
+    Annotation, DetectionDataset, DetectionDatasetBuilder, ImageInfo, NewAnnotation, Outline,
+    Problem, ProblemKind, Problems,
+};
 pub use error::DataError;
 pub use loader::{Epoch, Loader, LoaderConfig};
 pub use long_tail::{LongTail, LongTailChoice, LongTailProfile};
