@@ -15,6 +15,19 @@ pub enum ConvInit {
     KaimingNormalFanOut,
     /// Uniform in `±1 / sqrt(fan_in)`: what PyTorch's `nn.Conv2d` does by itself.
     PyTorchDefault,
+    /// Uniform in `±sqrt(3 / fan_in)`: torchvision's pyramids (`kaiming_uniform_` with `a = 1`).
+    KaimingUniform,
+    /// Normal with this standard deviation: torchvision's detection heads.
+    Normal(f64),
+}
+
+/// First biases of a convolution.
+#[derive(Config, Copy, Debug, PartialEq)]
+pub enum BiasInit {
+    /// Uniform in `±1 / sqrt(fan_in)`: what PyTorch's `nn.Conv2d` does by itself.
+    PyTorchDefault,
+    /// One value in every channel.
+    Constant(f32),
 }
 
 /// Configuration of [`Conv2d`]: square kernel, same stride and padding on both axes.
@@ -41,6 +54,9 @@ pub struct Conv2dConfig {
     /// First weights. Default: torchvision's.
     #[config(default = "ConvInit::KaimingNormalFanOut")]
     pub init: ConvInit,
+    /// First biases. Default: PyTorch's.
+    #[config(default = "BiasInit::PyTorchDefault")]
+    pub bias_init: BiasInit,
 }
 
 impl Conv2dConfig {
@@ -53,12 +69,18 @@ impl Conv2dConfig {
         let fill = match self.init {
             ConvInit::KaimingNormalFanOut => Fill::Normal { std: (2.0 / fan_out).sqrt() },
             ConvInit::PyTorchDefault => Fill::Uniform { limit },
+            ConvInit::KaimingUniform => Fill::Uniform { limit: (3.0 / fan_in).sqrt() },
+            ConvInit::Normal(std) => Fill::Normal { std },
+        };
+        let bias_fill = match self.bias_init {
+            BiasInit::PyTorchDefault => Fill::Uniform { limit },
+            BiasInit::Constant(value) => Fill::Constant(value),
         };
         let [out, kernel] = [self.out_channels, self.kernel_size];
         let shape = [out, self.in_channels / self.groups, kernel, kernel];
         Conv2d {
             weight: init.param("weight", shape, fill),
-            bias: self.bias.then(|| init.param("bias", [out], Fill::Uniform { limit })),
+            bias: self.bias.then(|| init.param("bias", [out], bias_fill)),
             options: ConvOptions {
                 stride: [self.stride; 2],
                 padding: [self.padding; 2],

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use longtail_losses::LossError;
+use longtail_ops::OpsError;
+
 use crate::backbone::BackboneConfig;
 
 /// Errors of the models crate.
@@ -71,6 +74,68 @@ pub enum ModelError {
         /// Names whose shapes differ.
         mismatched: Vec<ShapeMismatch>,
     },
+    /// A classification loss for which every example is an object.
+    #[error(
+        "{method} has no background, and a detector has to tell background from objects; {hint}"
+    )]
+    NoBackground {
+        /// The method.
+        method: &'static str,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// Lists of a batch that disagree in length.
+    #[error("a batch of {images} images has {found} {what}: it must be one for each")]
+    BatchLength {
+        /// Images in the tensor.
+        images: usize,
+        /// The list.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+    },
+    /// An image that can't be what its batch says it is.
+    #[error("image {image} of the batch: {reason}")]
+    Image {
+        /// Position in the batch.
+        image: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An annotated object that a detector can't learn.
+    #[error("object {object} of image {image} of the batch: {reason}")]
+    Object {
+        /// Position in the batch.
+        image: usize,
+        /// Position in the list of the image.
+        object: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Numbers that could not be copied from the device.
+    #[error("can't read {what} back from the device: {reason}")]
+    ReadBack {
+        /// Which numbers.
+        what: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// Statistics of the classification losses that are not this detector's.
+    #[error("{what}: a detector with {expected} classification losses got {found}")]
+    LossCount {
+        /// What was handed in.
+        what: &'static str,
+        /// Losses it has.
+        expected: usize,
+        /// How many it was for.
+        found: usize,
+    },
+    /// The classification loss.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// Anchors that can't be.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
     /// A weight file that can't be written.
     #[error("can't write weights to {}: {reason}", path.display())]
     Write {

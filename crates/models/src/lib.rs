@@ -19,18 +19,29 @@
 mod backbone;
 mod batch_norm;
 mod block;
+mod box_loss;
 mod buffer;
 mod cifar_resnet;
 mod classifier;
 mod conv;
 mod cosine;
+mod detector;
+mod detector_config;
+mod detector_input;
+mod detector_losses;
 mod error;
+mod fpn;
 mod frozen_batch_norm;
 mod group_norm;
 mod head;
+mod held_loss;
+mod host;
 mod linear;
 mod norm;
+mod raw_detection;
+mod rcnn;
 mod resnet;
+mod resnet_fpn;
 mod tau_normalized;
 mod weight_file;
 mod weight_init;
@@ -42,15 +53,28 @@ pub use block::{BasicBlock, BlockConfig, Bottleneck, ResidualBlock};
 pub use buffer::Buffer;
 pub use cifar_resnet::{CifarBlock, CifarResNet, CifarResNetConfig};
 pub use classifier::{Classifier, ClassifierConfig};
-pub use conv::{Conv2d, Conv2dConfig, ConvInit};
+pub use conv::{BiasInit, Conv2d, Conv2dConfig, ConvInit};
 pub use cosine::{Cosine, CosineConfig, CosineInit, CosineScale};
+pub use detector::{Detector, FreezeScope};
+pub use detector_config::DetectorConfig;
+pub use detector_losses::{DetectorLosses, StepKey};
 pub use error::{ModelError, ShapeMismatch};
+pub use fpn::{ExtraLevels, Fpn, FpnConfig, PyramidLevels};
 pub use frozen_batch_norm::FrozenBatchNorm2d;
 pub use group_norm::GroupNorm;
 pub use head::{ClassifierHead, HeadConfig};
+pub use held_loss::HeldLoss;
 pub use linear::{Linear, LinearConfig};
 pub use norm::{Norm, NormConfig, NormStatistics};
+pub use raw_detection::RawDetection;
+pub use rcnn::{
+    BoxHead, BoxHeadConfig, BoxLayersConfig, BoxPredictor, BoxStage, BoxTargetConfig,
+    CascadeRcnnConfig, CascadeTargetConfig, ConvFc, DetectionConfig, FasterRcnnConfig, MaskHead,
+    MaskHeadConfig, MaskPredictor, MaskRcnnConfig, ProposalLimits, RCnn, RoiHeads,
+    RoiSamplingConfig, Rpn, RpnConfig, RpnHead, RpnOutput, TwoFc,
+};
 pub use resnet::{ResNet, ResNetConfig, ResNetFeatures};
+pub use resnet_fpn::{DetectorBackboneConfig, ResNetFpn};
 pub use tau_normalized::{TauNormalized, TauNormalizedConfig};
 pub use weight_file::{WeightEntry, inspect};
 pub use weight_init::{Fill, WeightInit};

@@ -1,0 +1,189 @@
+//! Images to boxes and masks.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use longtail_losses::{ClassificationLoss, StatisticsUpdate};
+use longtail_ops::ImageBatch;
+use longtail_types::{Detection, Instance};
+
+use crate::detector_losses::{DetectorLosses, StepKey};
+use crate::error::ModelError;
+use crate::raw_detection::RawDetection;
+use crate::rcnn::RCnn;
+
+/// What of a detector stops training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreezeScope {
+    /// The first stages of the backbone: 0 none, 1 the stem, 2 also the first stage, up to 5. As
+    /// torchvision's `trainable_backbone_layers`, counted from the other end.
+    BackboneStages(usize),
+    /// Everything but the layer that gives the class logits: the second phase of decoupled training.
+    AllButClassifier,
+}
+
+/// An object detector, made by [`DetectorConfig::init`](crate::DetectorConfig::init).
+///
+/// Its parameters have torchvision's names and shapes, with background last; see
+/// [`load_weights`](Self::load_weights).
+#[allow(clippy::large_enum_variant, reason = "a program has one or two detectors")]
+#[derive(Module, Debug)]
+pub enum Detector {
+    /// Faster, Mask or Cascade R-CNN.
+    RCnn(RCnn),
+}
+
+impl Detector {
+    /// The losses of a batch by name. Changes nothing: hand the updates to [`apply`](Self::apply)
+    /// after the step.
+    ///
+    /// `targets` lists the objects of each image in the pixels of the batch. `key` decides which
+    /// anchors and regions are chosen.
+    ///
+    /// # Errors
+    /// If the lists of the batch disagree, an object can't be learned (label out of range, box
+    /// without area, no mask), or numbers can't be read back from the device.
+    pub fn losses(
+        &self,
+        batch: &ImageBatch,
+        targets: &[Vec<Instance>],
+        key: StepKey,
+    ) -> Result<DetectorLosses, ModelError> {
+        match self {
+            Self::RCnn(detector) => detector.losses(batch, targets, key),
+        }
+    }
+
+    /// Detections of each image by falling score, in the pixels of the batch. Call it on
+    /// [`valid`](Module::valid), or batch norms that train would use the batch's statistics.
+    ///
+    /// # Errors
+    /// If the lists of the batch disagree, or the results can't be read back.
+    pub fn detect(&self, batch: &ImageBatch) -> Result<Vec<Vec<Detection>>, ModelError> {
+        let found = self.predict(batch)?.into_iter().zip(&batch.sizes);
+        let drawn = found.map(|(found, &size)| {
+            found.into_iter().map(|detection| detection.resized(size, size)).collect()
+        });
+        Ok(drawn.collect())
+    }
+
+    /// As [`detect`](Self::detect), but masks are not drawn yet:
+    /// [`RawDetection::resized`] does that at the image's original size, where they are sharper.
+    ///
+    /// # Errors
+    /// As [`detect`](Self::detect).
+    pub fn predict(&self, batch: &ImageBatch) -> Result<Vec<Vec<RawDetection>>, ModelError> {
+        match self {
+            Self::RCnn(detector) => detector.predict(batch),
+        }
+    }
+
+    /// Number of classes, without background.
+    pub fn num_classes(&self) -> usize {
+        self.classification_losses().first().map_or(0, |loss| loss.num_classes())
+    }
+
+    /// Whether detections have masks, and objects need them.
+    pub fn has_masks(&self) -> bool {
+        match self {
+            Self::RCnn(detector) => detector.has_masks(),
+        }
+    }
+
+    /// The classification losses: one, or one per stage of a cascade.
+    pub fn classification_losses(&self) -> Vec<&ClassificationLoss> {
+        match self {
+            Self::RCnn(detector) => {
+                detector.roi_heads.stages.iter().map(|stage| stage.loss.get()).collect()
+            }
+        }
+    }
+
+    fn classification_losses_mut(&mut self) -> Vec<&mut ClassificationLoss> {
+        match self {
+            Self::RCnn(detector) => {
+                detector.roi_heads.stages.iter_mut().map(|stage| stage.loss.get_mut()).collect()
+            }
+        }
+    }
+
+    /// Adds what [`losses`](Self::losses) gave to the statistics. Call it after the step, in training
+    /// only.
+    ///
+    /// # Errors
+    /// If the updates are not this detector's.
+    pub fn apply(&mut self, updates: Vec<StatisticsUpdate>) -> Result<(), ModelError> {
+        let losses = self.classification_losses_mut();
+        let (expected, found) = (losses.len(), updates.len());
+        if found != expected {
+            return Err(ModelError::LossCount { what: "updates of statistics", expected, found });
+        }
+        for (loss, update) in losses.into_iter().zip(updates) {
+            loss.apply(update)?;
+        }
+        Ok(())
+    }
+
+    /// The statistics of the classification losses by name, for a checkpoint; empty for stateless
+    /// losses. Those of a cascade are called `stage1.*` and so on. Neither records nor weight files
+    /// have them.
+    pub fn loss_state(&self) -> Vec<(String, Tensor<1>)> {
+        let losses = self.classification_losses();
+        let prefixes = prefixes(losses.len());
+        let named = losses.into_iter().zip(prefixes).flat_map(|(loss, prefix)| {
+            loss.state().into_iter().map(move |(name, value)| (format!("{prefix}{name}"), value))
+        });
+        named.collect()
+    }
+
+    /// Puts saved statistics back.
+    ///
+    /// # Errors
+    /// If a name or a length is not this detector's.
+    pub fn load_loss_state(
+        &mut self,
+        mut state: Vec<(String, Tensor<1>)>,
+    ) -> Result<(), ModelError> {
+        let losses = self.classification_losses_mut();
+        let expected = losses.len();
+        for (loss, prefix) in losses.into_iter().zip(prefixes(expected)) {
+            let is_own = |(name, _): &(String, Tensor<1>)| name.starts_with(&prefix);
+            let (own, others): (Vec<_>, Vec<_>) = state.into_iter().partition(is_own);
+            let strip = |(name, value): (String, _)| (name[prefix.len()..].to_owned(), value);
+            loss.load_state(own.into_iter().map(strip).collect())?;
+            state = others;
+        }
+        if state.is_empty() {
+            return Ok(());
+        }
+        let found = expected + 1;
+        Err(ModelError::LossCount { what: "saved statistics", expected, found })
+    }
+
+    /// Stops the training of some of the parameters; batch norms among them use their running
+    /// statistics from then on. [`unfreeze`](Module::unfreeze) takes it back.
+    #[must_use]
+    pub fn freeze_scope(self, scope: FreezeScope) -> Self {
+        match (self, scope) {
+            (Self::RCnn(mut detector), FreezeScope::BackboneStages(count)) => {
+                detector.backbone.body = detector.backbone.body.freeze_stages(count);
+                Self::RCnn(detector)
+            }
+            (Self::RCnn(detector), FreezeScope::AllButClassifier) => {
+                let mut detector = detector.freeze();
+                for stage in &mut detector.roi_heads.stages {
+                    let classifier = stage.box_predictor.cls_score.clone();
+                    stage.box_predictor.cls_score = classifier.unfreeze();
+                }
+                Self::RCnn(detector)
+            }
+        }
+    }
+}
+
+/// What stands before the names of each loss's statistics.
+fn prefixes(count: usize) -> Vec<String> {
+    match count {
+        1 => vec![String::new()],
+        _ => (1..=count).map(|stage| format!("stage{stage}.")).collect(),
+    }
+}

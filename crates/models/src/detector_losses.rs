@@ -1,0 +1,38 @@
+//! What a training step of a detector gives back, and what keys its random choices.
+
+use burn::tensor::Tensor;
+use longtail_losses::StatisticsUpdate;
+
+/// Keys the random choice of anchors and regions: the same key, the same choice.
+///
+/// The position of an image in its batch joins the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepKey {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Number of the training step, or of the micro-batch.
+    pub step: u64,
+}
+
+/// The losses of a batch by name, and its part in the statistics of the classification losses.
+#[derive(Debug, Clone)]
+pub struct DetectorLosses {
+    /// torchvision's names, each loss `[1]`. Two-stage: `loss_objectness`, `loss_rpn_box_reg`,
+    /// `loss_classifier`, `loss_box_reg`, `loss_mask`; a cascade adds `_stage1` to `_stage3` to the
+    /// losses of its box heads. RetinaNet: `classification`, `bbox_regression`.
+    pub losses: Vec<(&'static str, Tensor<1>)>,
+    /// For [`Detector::apply`](crate::Detector::apply), after the step: one per classification loss.
+    pub updates: Vec<StatisticsUpdate>,
+}
+
+impl DetectorLosses {
+    /// Sum of all losses, `[1]`; `None` if there are none.
+    pub fn total(&self) -> Option<Tensor<1>> {
+        self.losses.iter().map(|(_, loss)| loss.clone()).reduce(|a, b| a + b)
+    }
+
+    /// A loss by its name.
+    pub fn get(&self, name: &str) -> Option<&Tensor<1>> {
+        self.losses.iter().find(|(found, _)| *found == name).map(|(_, loss)| loss)
+    }
+}

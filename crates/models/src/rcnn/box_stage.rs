@@ -1,0 +1,144 @@
+//! One box head of a two-stage detector, with its losses.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Tensor, TensorData};
+use longtail_losses::{LossError, Reduction, RowLabels, StatisticsUpdate};
+use longtail_ops::{BoxCoder, Matcher, RoiAligner, bucket};
+use longtail_types::{BBox, Instance};
+
+use crate::box_loss::smooth_l1;
+use crate::error::ModelError;
+use crate::held_loss::HeldLoss;
+use crate::host::{real_rows, upload, upload_indices};
+use crate::rcnn::box_head::BoxHead;
+use crate::rcnn::box_predictor::BoxPredictor;
+use crate::rcnn::rois::Regions;
+
+/// Classifies regions and moves their boxes. Faster and Mask R-CNN have one, a cascade has three.
+#[derive(Module, Debug)]
+pub struct BoxStage {
+    /// Regions to vectors.
+    pub box_head: BoxHead,
+    /// Vectors to class logits and box offsets.
+    pub box_predictor: BoxPredictor,
+    pub(crate) loss: HeldLoss,
+    #[module(skip)]
+    pub(crate) rule: StageRule,
+}
+
+/// What a stage does beside its layers.
+#[derive(Debug, Clone)]
+pub(crate) struct StageRule {
+    pub(crate) aligner: RoiAligner,
+    pub(crate) coder: BoxCoder,
+    pub(crate) matcher: Matcher,
+    pub(crate) smooth_l1_beta: f32,
+    /// One group of four offsets for each class, instead of one for all.
+    pub(crate) is_class_specific: bool,
+    /// Part of the gradient that the features get.
+    pub(crate) gradient_share: f32,
+}
+
+/// What a stage says of regions.
+pub(crate) struct BoxOutput {
+    /// `[num_rois, num_logits]`
+    pub(crate) logits: Tensor<2>,
+    /// `[num_rois, num_groups * 4]`
+    pub(crate) offsets: Tensor<2>,
+}
+
+/// Losses of a stage.
+pub(crate) struct StageLosses {
+    pub(crate) classifier: Tensor<1>,
+    pub(crate) boxes: Tensor<1>,
+    pub(crate) update: StatisticsUpdate,
+}
+
+impl BoxStage {
+    /// `features` are the levels that regions are pooled from; `rois` are filled up.
+    pub(crate) fn forward(&self, features: &[Tensor<4>], rois: &[Vec<BBox>]) -> BoxOutput {
+        let mut regions = self.rule.aligner.forward(features, rois);
+        let share = self.rule.gradient_share;
+        if share != 1.0 && regions.is_autodiff() {
+            regions = regions.clone() * share + regions.detach() * (1.0 - share);
+        }
+        let (logits, offsets) = self.box_predictor.forward(self.box_head.forward(regions));
+        BoxOutput { logits, offsets }
+    }
+
+    /// The group of offsets that holds the box of `label`.
+    pub(crate) fn group(&self, label: usize) -> usize {
+        if self.rule.is_class_specific { label } else { 0 }
+    }
+
+    /// Mean classification loss over the regions, and the box loss summed over the positive ones and
+    /// divided by the number of all regions. Rows beyond the regions are left out.
+    pub(crate) fn losses(
+        &self,
+        output: BoxOutput,
+        regions: &[Regions],
+        targets: &[Vec<Instance>],
+    ) -> Result<StageLosses, ModelError> {
+        let device = output.logits.device();
+        let [num_rows, _] = output.logits.dims();
+        let [_, num_columns] = output.offsets.dims();
+        let num_groups = num_columns / 4;
+        let loss = self.loss.get();
+        let (mut labels, mut positives, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+        for (regions, instances) in regions.iter().zip(targets) {
+            for (&roi, object) in regions.boxes.iter().zip(&regions.objects) {
+                let instance = object.map(|object| &instances[object]);
+                if let Some(Instance { label, bbox, .. }) = instance {
+                    positives.push(labels.len() * num_groups + self.group(*label));
+                    offsets.extend(self.rule.coder.encode(roi, *bbox));
+                }
+                labels.push(instance.map_or(loss.num_classes(), |instance| instance.label));
+            }
+        }
+        let num_regions = labels.len();
+        let reduction = Reduction::Mean; // over the rows that are not ignored
+        let labels = self.row_labels(labels, num_rows, &output.logits)?;
+        let classified = loss.forward_with(output.logits, labels, reduction)?;
+
+        let num_positives = positives.len();
+        let num_boxes = bucket(num_positives);
+        positives.resize(num_boxes, 0);
+        offsets.resize(num_boxes * 4, 0.0);
+        let predicted = output.offsets.reshape([num_rows * num_groups, 4]);
+        let predicted = predicted.select(0, upload_indices(&positives, &device));
+        let expected = upload(offsets, [num_boxes, 4], &device);
+        let weight = upload(real_rows(num_positives, num_boxes), [num_boxes, 1], &device);
+        let distance = smooth_l1(predicted, expected, self.rule.smooth_l1_beta);
+        let boxes = (distance * weight).sum() / num_regions.max(1) as f32;
+        Ok(StageLosses { classifier: classified.loss, boxes, update: classified.update })
+    }
+
+    fn row_labels(
+        &self,
+        mut labels: Vec<usize>,
+        num_rows: usize,
+        logits: &Tensor<2>,
+    ) -> Result<RowLabels, LossError> {
+        let num_regions = labels.len();
+        labels.resize(num_rows, 0);
+        let device = logits.device();
+        let labels = RowLabels::from_host(&labels, self.loss.get().num_labels(), &device)?;
+        if num_regions == num_rows {
+            return Ok(labels);
+        }
+        let is_filler: Vec<bool> = (0..num_rows).map(|row| row >= num_regions).collect();
+        let is_filler = TensorData::new(is_filler, [num_rows]);
+        Ok(labels.ignoring(Tensor::<1, Bool>::from_data(is_filler, &device)))
+    }
+
+    /// `boxes` moved by the offsets of class-agnostic rows `[num_boxes, 4]` and clipped. A box whose
+    /// offsets are no numbers stays where it is.
+    pub(crate) fn refine(&self, boxes: &[BBox], offsets: &[f32], size: [usize; 2]) -> Vec<BBox> {
+        let rows = offsets.chunks_exact(4).map(|row| [row[0], row[1], row[2], row[3]]);
+        let moved = boxes.iter().zip(rows).map(|(&bbox, row)| {
+            let moved = self.rule.coder.decode(row, bbox).clip(size);
+            if moved.to_array().iter().any(|v| v.is_nan()) { bbox } else { moved }
+        });
+        moved.collect()
+    }
+}
