@@ -5,15 +5,17 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{BoolStore, DType, TensorData};
+use longtail_types::{ClassCounts, ClassMap};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainingError;
 use crate::files::write_whole;
 use crate::tensors::NamedTensors;
+use crate::window::WindowCounts;
 
 /// Version of the layout of the file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const STATE: &str = "longtail";
 const CHECKSUM: &str = "crc32";
 
@@ -27,10 +29,10 @@ pub(crate) struct RunState {
     pub(crate) format: u32,
     /// The resolved recipe, as TOML.
     pub(crate) recipe: String,
-    /// Training images per class.
-    pub(crate) class_counts: Vec<u64>,
-    /// Names of the classes.
-    pub(crate) class_names: Vec<String>,
+    /// Training images and objects per class.
+    pub(crate) counts: ClassCounts,
+    /// The classes.
+    pub(crate) classes: ClassMap,
     /// Height and width of the training images after their transforms.
     pub(crate) image_size: [usize; 2],
     /// Epochs completed.
@@ -39,7 +41,7 @@ pub(crate) struct RunState {
     pub(crate) batch: u64,
     /// Optimizer steps done.
     pub(crate) step: u64,
-    /// Best test accuracy so far, and after how many epochs.
+    /// Best evaluation so far.
     pub(crate) best: Option<BestScore>,
     /// Length of `metrics.jsonl` at this point, in bytes.
     pub(crate) metrics_bytes: u64,
@@ -50,31 +52,20 @@ pub(crate) struct RunState {
 /// The best evaluation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BestScore {
-    /// Test accuracy in `[0, 1]`.
-    pub(crate) accuracy: f32,
-    /// Number of epochs completed.
-    pub(crate) epoch: u64,
-}
-
-/// How much training lies behind the sums of loss and hits that were not read yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct WindowCounts {
-    /// Optimizer steps.
-    pub(crate) steps: u64,
-    /// Batches (several per step with accumulation).
-    pub(crate) batches: u64,
-    /// Images.
-    pub(crate) rows: u64,
+    /// Accuracy on the test set, or average precision, in `[0, 1]`.
+    pub(crate) score: f64,
+    /// Optimizer steps done.
+    pub(crate) step: u64,
 }
 
 impl RunState {
     /// The state of a run that has not begun.
-    pub(crate) fn new(recipe: String, class_counts: Vec<u64>, class_names: Vec<String>) -> Self {
+    pub(crate) fn new(recipe: String, counts: ClassCounts, classes: ClassMap) -> Self {
         Self {
             format: FORMAT,
             recipe,
-            class_counts,
-            class_names,
+            counts,
+            classes,
             image_size: [0, 0],
             epoch: 0,
             batch: 0,
@@ -83,6 +74,32 @@ impl RunState {
             metrics_bytes: 0,
             window: WindowCounts::default(),
         }
+    }
+
+    /// How the training set of this state differs from that of another; `None` if it does not.
+    pub(crate) fn data_difference(&self, other: &Self) -> Option<String> {
+        let (there, here) = (&self.classes, &other.classes);
+        if there.len() != here.len() {
+            return Some(format!("there, it has {} classes, not {}", there.len(), here.len()));
+        }
+        let names = there.names().zip(here.names()).enumerate();
+        for (label, (name, other_name)) in names {
+            if name != other_name {
+                return Some(format!("there, class {label} is `{name}`, not `{other_name}`"));
+            }
+            for (what, there, here) in [
+                ("images", self.counts.image_counts(), other.counts.image_counts()),
+                ("objects", self.counts.instance_counts(), other.counts.instance_counts()),
+            ] {
+                if let (Some(there), Some(here)) = (there.get(label), here.get(label))
+                    && there != here
+                {
+                    let text = format!("{there} training {what}, not {here}");
+                    return Some(format!("there, class `{name}` has {text}"));
+                }
+            }
+        }
+        None
     }
 }
 
@@ -209,9 +226,11 @@ mod tests {
     use super::*;
 
     fn example() -> (RunState, NamedTensors) {
-        let mut state = RunState::new("seed = 1\n".into(), vec![50, 5], vec!["a".into()]);
+        let counts = ClassCounts::new(vec![50, 5], vec![60, 5], 52).unwrap();
+        let classes = ClassMap::from_names(["a", "b"]).unwrap();
+        let mut state = RunState::new("seed = 1\n".into(), counts, classes);
         (state.epoch, state.batch, state.step) = (3, 17, 305);
-        state.best = Some(BestScore { accuracy: 0.1 + 0.2, epoch: 2 });
+        state.best = Some(BestScore { score: 0.1 + 0.2, step: 2 });
         let mut tensors = NamedTensors::new();
         let weight = TensorData::new(vec![1.0_f32, -0.5, f32::MIN_POSITIVE, 3.25], [2, 2]);
         tensors.insert("model.head.weight".into(), weight);

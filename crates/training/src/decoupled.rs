@@ -243,9 +243,8 @@ pub fn train_decoupled(
     let mut whole: Recipe = trained.recipe().clone();
     (whole.name, whole.ema) = (recipe.name.clone(), None);
     (whole.model.head, whole.loss) = (recipe.head.clone(), recipe.loss.clone());
-    let counts = trained.counts().image_counts().to_vec();
-    let names = trained.classes().names().map(str::to_string).collect();
-    let mut state = RunState::new(whole.to_toml(), counts, names);
+    let (counts, classes) = (trained.counts().clone(), trained.classes().clone());
+    let mut state = RunState::new(whole.to_toml(), counts, classes);
     (state.step, state.image_size) = (recipe.iterations, trained.image_size());
     let mut tensors = NamedTensors::new();
     collect("model", &classifier, &mut tensors);

@@ -103,8 +103,8 @@ pub enum TrainingError {
         first_step: u64,
         /// Step at which it was read.
         step: u64,
-        /// Its value.
-        loss: f32,
+        /// Its value, and which of its parts are not finite.
+        loss: String,
         /// Learning rate of that step.
         lr: f64,
     },

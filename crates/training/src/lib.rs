@@ -9,6 +9,7 @@
 //! [`clip_global_norm`], [`GradientAverage`], [`Ema`].
 
 mod checkpoint;
+mod classification;
 mod clock;
 mod dataset;
 mod decoupled;
@@ -18,6 +19,7 @@ mod evaluate;
 mod files;
 mod gradients;
 mod interrupt;
+mod learner;
 mod metrics;
 mod optimizer;
 mod optimizer_config;
@@ -25,16 +27,19 @@ mod overrides;
 mod predict;
 mod progress;
 mod recipe;
+mod recipe_file;
+mod run;
 mod run_folder;
 mod schedule;
 mod settings;
+mod task;
 mod tensors;
 #[cfg(test)]
 mod testing;
 mod threads;
 mod train;
 mod trained;
-mod trainer;
+mod window;
 
 pub use dataset::{DatasetConfig, DatasetSource, Datasets};
 pub use decoupled::{ClassifierRecipe, Features, train_classifier, train_decoupled};
@@ -43,12 +48,13 @@ pub use error::TrainingError;
 pub use evaluate::evaluate;
 pub use gradients::{GradientAverage, clip_global_norm, global_norm};
 pub use interrupt::{INTERRUPTED_EXIT_CODE, stop_on_interrupt};
-pub use metrics::{EvalNumbers, EvalPoint, TrainPoint};
+pub use metrics::{EvalPoint, NamedNumbers, TrainPoint};
 pub use optimizer::Optimizer;
 pub use optimizer_config::{DecayedParameters, OptimizerConfig};
 pub use predict::{ClassScore, Prediction, predict};
 pub use progress::ProgressMode;
 pub use recipe::Recipe;
+pub use recipe_file::TaskKind;
 pub use schedule::{Decay, MultiStep, Schedule, ScheduleConfig, Span};
 pub use settings::{EmaConfig, EvaluationConfig, GradientConfig, ReweightingConfig, RunConfig};
 pub use train::{Outcome, TrainOptions, train};

@@ -4,13 +4,29 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use longtail_eval::{ClassificationReport, GroupAccuracy};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::TrainingError;
 
+/// Numbers by name, in their order; an object in JSON.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NamedNumbers<T>(pub Vec<(&'static str, T)>);
+
+impl<T: Copy> NamedNumbers<T> {
+    /// The number of a name.
+    pub fn get(&self, name: &str) -> Option<T> {
+        self.0.iter().find(|(known, _)| *known == name).map(|&(_, value)| value)
+    }
+}
+
+impl<T: Serialize> Serialize for NamedNumbers<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
 /// A point of the training curve: means since the point before it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrainPoint {
     /// Optimizer steps done.
     pub step: u64,
@@ -18,8 +34,12 @@ pub struct TrainPoint {
     pub epoch: f64,
     /// Mean training loss.
     pub loss: f32,
-    /// Share of training images whose highest score was the right class.
-    pub accuracy: f32,
+    /// Share of training images whose highest score was the right class; classification only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f32>,
+    /// The parts of the loss by name, if it has parts.
+    #[serde(flatten)]
+    pub losses: NamedNumbers<f32>,
     /// Learning rate of the last step.
     pub lr: f64,
     /// Training speed.
@@ -33,39 +53,28 @@ pub struct EvalPoint {
     pub step: u64,
     /// Epochs done.
     pub epoch: f64,
-    /// What was measured on the test set.
-    pub eval: EvalNumbers,
+    /// What was measured on the test set; what was not measured is absent.
+    pub eval: NamedNumbers<f64>,
 }
 
-/// Accuracy on the test set; a group without classes is absent.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct EvalNumbers {
-    /// Over all images.
-    pub accuracy: f64,
-    /// Mean over classes.
-    pub macro_accuracy: f64,
-    /// Mean over classes with many training images.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub many: Option<f64>,
-    /// Mean over classes in between.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub medium: Option<f64>,
-    /// Mean over classes with few training images.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub few: Option<f64>,
+/// Mean losses since they were last read.
+#[derive(Clone, Debug)]
+pub(crate) struct Losses {
+    pub(crate) loss: f32,
+    pub(crate) accuracy: Option<f32>,
+    pub(crate) parts: NamedNumbers<f32>,
+    pub(crate) steps: u64,
 }
 
-impl EvalNumbers {
-    /// The numbers of a report.
-    pub fn new(report: &ClassificationReport) -> Self {
-        let accuracy = |group: Option<GroupAccuracy>| group.map(|group| group.accuracy);
-        Self {
-            accuracy: report.micro_accuracy,
-            macro_accuracy: report.macro_accuracy,
-            many: accuracy(report.shots.many),
-            medium: accuracy(report.shots.medium),
-            few: accuracy(report.shots.few),
+impl Losses {
+    /// The loss, and which of its parts are not finite.
+    pub(crate) fn describe(&self) -> String {
+        let parts = self.parts.0.iter().filter(|(_, value)| !value.is_finite());
+        let parts: Vec<String> = parts.map(|(name, value)| format!("{name} {value}")).collect();
+        if parts.is_empty() {
+            return self.loss.to_string();
         }
+        format!("{} ({})", self.loss, parts.join(", "))
     }
 }
 
@@ -122,7 +131,8 @@ mod tests {
             step,
             epoch: 0.5,
             loss: 1.5,
-            accuracy: 0.25,
+            accuracy: Some(0.25),
+            losses: NamedNumbers(vec![("loss_mask", 0.5)]),
             lr: 0.1,
             images_per_second: 100.0,
         };
@@ -138,5 +148,6 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let log = longtail_eval::MetricsLog::parse(&text).unwrap();
         assert_eq!(log.series("step", "loss"), [(1.0, 1.5), (3.0, 1.5)]);
+        assert_eq!(log.series("step", "loss_mask"), [(1.0, 0.5), (3.0, 0.5)]);
     }
 }

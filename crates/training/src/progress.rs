@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::metrics::{EvalNumbers, TrainPoint};
+use crate::metrics::TrainPoint;
 
 /// How to report progress, on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,13 +54,15 @@ impl Progress {
 
     /// Shows a point of the curve.
     pub(crate) fn train(&self, point: &TrainPoint, left: Duration) {
+        let accuracy = point.accuracy.map(|share| format!(", accuracy {:.1} %", 100.0 * share));
         let numbers = format!(
-            "epoch {:.1}/{}, loss {:.4}, accuracy {:.1} %, {:.0} images/s, {} left",
+            "epoch {:.1}/{}, loss {:.4}{}{}, {} images/s, {} left",
             point.epoch,
             self.num_epochs,
             point.loss,
-            100.0 * point.accuracy,
-            point.images_per_second,
+            accuracy.unwrap_or_default(),
+            parts(point),
+            speed(point.images_per_second),
             clock(left),
         );
         match &self.bar {
@@ -72,19 +74,11 @@ impl Progress {
         }
     }
 
-    /// Shows an evaluation.
-    pub(crate) fn evaluation(&self, epoch: u64, numbers: &EvalNumbers) {
-        let percent = |value: f64| format!("{:.2}", 100.0 * value);
-        let groups = [("many", numbers.many), ("medium", numbers.medium), ("few", numbers.few)];
-        let groups: String = groups
-            .iter()
-            .filter_map(|(name, value)| Some(format!(", {name} {}", percent((*value)?))))
-            .collect();
-        self.line(&format!(
-            "epoch {epoch}: test accuracy {} %, mean over classes {}{groups}",
-            percent(numbers.accuracy),
-            percent(numbers.macro_accuracy),
-        ));
+    /// Shows what the run is busy with, until the next point of the curve.
+    pub(crate) fn message(&self, text: &'static str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text);
+        }
     }
 
     /// Shows a sentence.
@@ -102,6 +96,24 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// The parts of the loss, ` (classifier 0.1234, mask 0.6931)`.
+fn parts(point: &TrainPoint) -> String {
+    let part = |(name, value): &(&'static str, f32)| {
+        format!("{} {value:.4}", name.trim_start_matches("loss_").replace('_', " "))
+    };
+    let parts: Vec<String> = point.losses.0.iter().map(part).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
+/// Three digits of a speed.
+fn speed(images_per_second: f64) -> String {
+    match images_per_second {
+        value if value < 1.0 => format!("{value:.3}"),
+        value if value < 10.0 => format!("{value:.2}"),
+        value => format!("{value:.0}"),
     }
 }
 

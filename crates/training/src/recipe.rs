@@ -1,18 +1,16 @@
 //! The recipe: everything a run is a function of, as typed TOML.
 
-use std::fs;
 use std::path::Path;
 
 use longtail_data::{PipelineConfig, SamplerConfig};
 use longtail_losses::ClassificationLossConfig;
 use longtail_models::ClassifierConfig;
 use serde::{Deserialize, Serialize};
-use toml::Table;
 
 use crate::dataset::DatasetConfig;
 use crate::error::TrainingError;
 use crate::optimizer_config::OptimizerConfig;
-use crate::overrides::{apply_override, differences};
+use crate::recipe_file::{self, RecipeForm, TaskKind, check_counts, refuse};
 use crate::schedule::ScheduleConfig;
 use crate::settings::{EmaConfig, EvaluationConfig, GradientConfig, ReweightingConfig, RunConfig};
 
@@ -37,6 +35,9 @@ use crate::settings::{EmaConfig, EvaluationConfig, GradientConfig, ReweightingCo
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// What is trained; here always the default, classification.
+    #[serde(default)]
+    pub task: TaskKind,
     /// What reports call the run. Default: the method of the loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -99,9 +100,7 @@ impl Recipe {
     /// If the file cannot be read, is no recipe (with line, key and allowed values), or an override
     /// or a value is wrong.
     pub fn load(path: &Path, overrides: &[impl AsRef<str>]) -> Result<Self, TrainingError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| TrainingError::Read { path: path.to_path_buf(), source })?;
-        Self::parse(&path.display().to_string(), &text, overrides)
+        Self::parse(&path.display().to_string(), &recipe_file::read_text(path)?, overrides)
     }
 
     /// Reads a recipe from text; `name` is what errors call it.
@@ -112,29 +111,12 @@ impl Recipe {
         text: &str,
         overrides: &[impl AsRef<str>],
     ) -> Result<Self, TrainingError> {
-        let syntax = |name: &str, error: toml::de::Error| TrainingError::RecipeSyntax {
-            name: name.to_string(),
-            problem: error.to_string(),
-        };
-        let mut recipe: Self = toml::from_str(text).map_err(|error| syntax(name, error))?;
-        if !overrides.is_empty() {
-            let mut table: Table = toml::from_str(text).map_err(|error| syntax(name, error))?;
-            for assignment in overrides {
-                apply_override(&mut table, assignment.as_ref())?;
-                // One at a time, so that the error names the override at fault.
-                recipe = table.clone().try_into().map_err(|error| {
-                    syntax(&format!("{name} with override `{}`", assignment.as_ref()), error)
-                })?;
-            }
-        }
-        recipe.check()?;
-        Ok(recipe)
+        recipe_file::parse(name, text, overrides)
     }
 
     /// The recipe with every default filled in, as TOML.
     pub fn to_toml(&self) -> String {
-        // Every key is a string and no table comes after a value, so this cannot fail.
-        toml::to_string(self).unwrap_or_default()
+        recipe_file::to_toml(self)
     }
 
     /// What reports call the run.
@@ -145,60 +127,52 @@ impl Recipe {
     /// Keys whose values differ in a way that makes two runs different, as
     /// `key is this one's, not the other's`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let comparable = |recipe: &Self| -> Table {
-            let run = RunConfig::default();
-            let recipe = Self { run, name: None, ..recipe.clone() };
-            toml::from_str(&recipe.to_toml()).unwrap_or_default()
-        };
-        differences(&comparable(self), &comparable(other))
+        recipe_file::recipe_differences(self, other)
     }
 
     /// Checks every value that the types let through.
     /// # Errors
     /// Names the key, its value and what is allowed.
     pub fn check(&self) -> Result<(), TrainingError> {
-        let refuse = |key: &str, problem: String| {
-            Err(TrainingError::RecipeValue { key: key.to_string(), problem })
-        };
+        if self.task != TaskKind::Classification {
+            return Err(refuse("task", "detection: this is a recipe of a detector"));
+        }
         match (self.epochs, self.iterations) {
             (None, None) => {
-                return refuse("epochs", "missing; give `epochs` or `iterations`".into());
+                return Err(refuse("epochs", "missing; give `epochs` or `iterations`"));
             }
             (Some(_), Some(_)) => {
-                return refuse("iterations", "given beside `epochs`; give one of the two".into());
+                return Err(refuse("iterations", "given beside `epochs`; give one of the two"));
             }
             _ => {}
         }
-        let counts: [(&str, Option<u64>); 7] = [
+        check_counts(&[
             ("epochs", self.epochs),
             ("iterations", self.iterations),
             ("batch_size", Some(self.batch_size as u64)),
-            ("gradient.accumulate", Some(self.gradient.accumulate as u64)),
             ("evaluation.batch_size", Some(self.evaluation.batch_size as u64)),
-            ("run.log_every", Some(self.run.log_every)),
-            ("run.threads", self.run.threads.map(|threads| threads as u64)),
-        ];
-        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
-            return refuse(key, "0 is not at least 1".into());
-        }
-        if let Some(norm) = self.gradient.clip_norm
-            && !(norm > 0.0 && norm.is_finite())
-        {
-            return refuse("gradient.clip_norm", format!("{norm} is not a positive number"));
-        }
-        if let Some(EmaConfig { decay }) = self.ema
-            && !(0.0..1.0).contains(&decay)
-        {
-            return refuse("ema.decay", format!("{decay} is not in [0, 1)"));
-        }
+        ])?;
+        self.gradient.check()?;
+        self.run.check()?;
+        self.ema.as_ref().map_or(Ok(()), EmaConfig::check)?;
         if let Some(ReweightingConfig { beta, .. }) = self.reweighting
             && !(0.0..1.0).contains(&beta)
         {
-            return refuse("reweighting.beta", format!("{beta} is not in [0, 1)"));
+            return Err(refuse("reweighting.beta", format!("{beta} is not in [0, 1)")));
         }
         self.optimizer.check()?;
         self.schedule.init(self.optimizer.lr(), 1, 1)?;
         Ok(())
+    }
+}
+
+impl RecipeForm for Recipe {
+    fn check(&self) -> Result<(), TrainingError> {
+        Self::check(self)
+    }
+
+    fn comparable(&self) -> Self {
+        Self { run: RunConfig::default(), name: None, ..self.clone() }
     }
 }
 

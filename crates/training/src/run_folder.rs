@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use longtail_eval::MetricsLog;
+
 use crate::checkpoint::{self, RunState};
 use crate::error::TrainingError;
 use crate::files::write_whole;
-use crate::recipe::Recipe;
+use crate::recipe_file::{self, RecipeForm, recipe_differences, task_of};
 use crate::tensors::NamedTensors;
 
 /// Files of a run.
@@ -26,9 +28,9 @@ impl RunFolder {
     /// Makes the folder for a new run, or finds the last checkpoint of the run to resume.
     ///
     /// A run that was stopped before its first checkpoint starts again from the beginning.
-    pub(crate) fn open(
+    pub(crate) fn open<R: RecipeForm>(
         path: &Path,
-        recipe: &Recipe,
+        recipe: &R,
         is_resumed: bool,
     ) -> Result<(Self, Start), TrainingError> {
         let write_error = |source| TrainingError::Write { path: path.to_path_buf(), source };
@@ -51,8 +53,8 @@ impl RunFolder {
             same_run(&folder.recipe(), &text, recipe)?;
         }
         fs::create_dir_all(path).map_err(write_error)?;
-        let written =
-            write_whole(&folder.recipe(), |file| file.write_all(recipe.to_toml().as_bytes()));
+        let text = recipe_file::to_toml(recipe);
+        let written = write_whole(&folder.recipe(), |file| file.write_all(text.as_bytes()));
         if let Err(error) = written {
             folder.discard();
             return Err(error);
@@ -69,6 +71,12 @@ impl RunFolder {
             }
             let _ = fs::remove_dir(&self.path);
         }
+    }
+
+    /// Draws the training curves.
+    pub(crate) fn write_curves(&self, title: &str) -> Result<(), TrainingError> {
+        let curves = self.path.join("training_curves.svg");
+        Ok(MetricsLog::read(&self.metrics())?.write_curves(&curves, title)?)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -112,13 +120,17 @@ pub(crate) fn find_checkpoint(path: &Path) -> Result<PathBuf, TrainingError> {
 }
 
 /// Refuses to go on with another recipe than the one that a file was made with.
-fn same_run(path: &Path, made_with: &str, recipe: &Recipe) -> Result<(), TrainingError> {
+fn same_run<R: RecipeForm>(path: &Path, made_with: &str, recipe: &R) -> Result<(), TrainingError> {
     let name = path.display().to_string();
-    let made_with = Recipe::parse(&name, made_with, &[""; 0])?;
-    let differences = made_with.differences(recipe);
-    if differences.is_empty() {
-        return Ok(());
+    let other = |differences: String| {
+        let differences = format!("there, {differences}");
+        Err(TrainingError::OtherRun { path: path.to_path_buf(), differences })
+    };
+    let here = recipe_file::to_toml(recipe);
+    if task_of(&name, made_with)? != task_of(&name, &here)? {
+        return other("another task was trained".into());
     }
-    let differences = format!("there, {}", differences.join("; "));
-    Err(TrainingError::OtherRun { path: path.to_path_buf(), differences })
+    let made_with: R = recipe_file::parse(&name, made_with, &[""; 0])?;
+    let differences = recipe_differences(&made_with, recipe);
+    if differences.is_empty() { Ok(()) } else { other(differences.join("; ")) }
 }

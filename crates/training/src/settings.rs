@@ -3,6 +3,9 @@
 use longtail_types::ShotThresholds;
 use serde::{Deserialize, Serialize};
 
+use crate::error::TrainingError;
+use crate::recipe_file::{check_counts, refuse};
+
 /// What happens to gradients between backward and step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,12 +23,33 @@ impl Default for GradientConfig {
     }
 }
 
+impl GradientConfig {
+    pub(crate) fn check(&self) -> Result<(), TrainingError> {
+        check_counts(&[("gradient.accumulate", Some(self.accumulate as u64))])?;
+        match self.clip_norm {
+            Some(norm) if !(norm > 0.0 && norm.is_finite()) => {
+                Err(refuse("gradient.clip_norm", format!("{norm} is not a positive number")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Exponential moving average of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmaConfig {
     /// Share of the old average that each step keeps, for example 0.999.
     pub decay: f64,
+}
+
+impl EmaConfig {
+    pub(crate) fn check(&self) -> Result<(), TrainingError> {
+        match self.decay {
+            decay if (0.0..1.0).contains(&decay) => Ok(()),
+            decay => Err(refuse("ema.decay", format!("{decay} is not in [0, 1)"))),
+        }
+    }
 }
 
 /// Deferred re-weighting (DRW): Cao et al., NeurIPS 2019, <https://arxiv.org/abs/1906.07413>.
@@ -73,13 +97,22 @@ pub struct RunConfig {
     pub workers: usize,
     /// Reads the loss back, and logs it, after every so many steps. Default: 10.
     pub log_every: u64,
-    /// Saves a checkpoint after every so many steps, and after every epoch; 0: after epochs only.
-    /// Default: 200.
+    /// Saves a checkpoint after every so many steps; 0: never for that reason. One is saved after
+    /// every evaluation, and in classification after every epoch. Default: 200.
     pub checkpoint_every: u64,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
         Self { threads: None, workers: 2, log_every: 10, checkpoint_every: 200 }
+    }
+}
+
+impl RunConfig {
+    pub(crate) fn check(&self) -> Result<(), TrainingError> {
+        check_counts(&[
+            ("run.log_every", Some(self.log_every)),
+            ("run.threads", self.threads.map(|threads| threads as u64)),
+        ])
     }
 }

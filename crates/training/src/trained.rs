@@ -9,11 +9,11 @@ use longtail_models::Classifier;
 use longtail_types::{ClassCounts, ClassMap};
 
 use crate::checkpoint;
+use crate::classification::restore_loss;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::run_folder::find_checkpoint;
 use crate::tensors::restore;
-use crate::trainer::restore_loss;
 
 /// The model of a checkpoint, outside autodiff, with its recipe, loss and classes.
 #[derive(Debug)]
@@ -41,9 +41,7 @@ impl TrainedModel {
         let problem = |problem: String| TrainingError::Checkpoint { path: path.clone(), problem };
         let name = format!("in {}", path.display());
         let recipe = Recipe::parse(&name, &state.recipe, overrides)?;
-        let num_images = state.class_counts.iter().sum();
-        let counts = ClassCounts::new(state.class_counts.clone(), state.class_counts, num_images)?;
-        let classes = ClassMap::from_names(state.class_names)?;
+        let (counts, classes) = (state.counts, state.classes);
 
         let device = device.clone().without_autodiff();
         let mut loss = recipe.loss.init(&counts, &device)?;

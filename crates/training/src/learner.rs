@@ -1,0 +1,107 @@
+//! A model with its optimizer, average and gradients: what every training step needs.
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+
+use crate::ema::Ema;
+use crate::gradients::{GradientAverage, clip_global_norm};
+use crate::optimizer::Optimizer;
+use crate::optimizer_config::OptimizerConfig;
+use crate::settings::{EmaConfig, GradientConfig};
+use crate::tensors::{NamedTensors, collect, restore};
+use crate::window::{Window, WindowCounts};
+
+/// Model, optimizer and average of a run, on an autodiff device.
+#[derive(Debug)]
+pub(crate) struct Learner<M> {
+    pub(crate) model: M,
+    pub(crate) window: Window,
+    optimizer: Optimizer,
+    ema: Option<Ema<M>>,
+    clip_norm: Option<f64>,
+    gradients: GradientAverage,
+    device: Device,
+}
+
+impl<M: Module> Learner<M> {
+    /// Everything at its start. `device` has autodiff, and the model lives on it.
+    pub(crate) fn new(
+        model: M,
+        optimizer: &OptimizerConfig,
+        gradient: GradientConfig,
+        ema: Option<EmaConfig>,
+        device: &Device,
+    ) -> Self {
+        let ema = ema.map(|EmaConfig { decay }| Ema::new(&model, decay));
+        Self {
+            model,
+            window: Window::default(),
+            optimizer: optimizer.init(),
+            ema,
+            clip_norm: gradient.clip_norm,
+            gradients: GradientAverage::new(),
+            device: device.clone(),
+        }
+    }
+
+    /// The autodiff device.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Backward of the loss of a batch; the parameters wait for [`step`](Self::step).
+    pub(crate) fn backward(&mut self, loss: Tensor<1>, num_images: usize) {
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
+        self.gradients.add(&self.model, gradients, num_images);
+    }
+
+    /// Moves the parameters by the gradients accumulated so far. Frozen parameters have none.
+    pub(crate) fn step(&mut self, lr: f64) {
+        let mut gradients = self.gradients.take(&self.model);
+        if let Some(max_norm) = self.clip_norm {
+            gradients = clip_global_norm(&self.model, gradients, max_norm);
+        }
+        self.model = self.optimizer.step(lr, self.model.clone(), gradients);
+        self.ema = self.ema.take().map(|ema| ema.update(&self.model));
+        self.window.counts.steps += 1;
+    }
+
+    /// The model to evaluate and to export: the average if there is one.
+    pub(crate) fn inference_model(&self) -> M {
+        self.ema.as_ref().map_or_else(|| self.model.valid(), |ema| ema.model().clone())
+    }
+
+    /// Copies `model.*`, `optimizer.*`, `ema.*` and `window` to the host.
+    pub(crate) fn collect(&self) -> NamedTensors {
+        let mut tensors = NamedTensors::new();
+        collect("model", &self.model, &mut tensors);
+        self.optimizer.collect("optimizer", &self.model, &mut tensors);
+        if let Some(ema) = &self.ema {
+            collect("ema", ema.model(), &mut tensors);
+        }
+        if let Some(sums) = self.window.collect() {
+            tensors.insert("window".into(), sums);
+        }
+        tensors
+    }
+
+    /// Takes the tensors of a run after `steps` steps out of `tensors`.
+    /// # Errors
+    /// Says which one is missing or has another shape.
+    pub(crate) fn restore(
+        mut self,
+        tensors: &mut NamedTensors,
+        steps: u64,
+        counts: WindowCounts,
+    ) -> Result<Self, String> {
+        self.model = restore("model", self.model, tensors)?;
+        self.optimizer.restore("optimizer", &self.model, tensors, steps)?;
+        if let Some(ema) = self.ema.take() {
+            let model = restore("ema", ema.model().clone(), tensors)?;
+            self.ema = Some(ema.with_model(model));
+        }
+        self.window = Window::restore(tensors.remove("window"), counts, &self.device);
+        Ok(self)
+    }
+}
