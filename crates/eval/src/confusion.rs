@@ -23,7 +23,14 @@ impl ConfusionMatrix {
 
     /// Counts one example; both indices are in `0..num_classes`.
     pub(crate) fn add(&mut self, label: usize, predicted: usize) {
-        *self.cells.entry((label, predicted)).or_default() += 1;
+        self.add_many(label, predicted, 1);
+    }
+
+    /// Counts so many of one pair at once; both indices are in `0..num_classes`.
+    pub(crate) fn add_many(&mut self, label: usize, predicted: usize, count: u64) {
+        if count > 0 {
+            *self.cells.entry((label, predicted)).or_default() += count;
+        }
     }
 
     /// Number of classes.

@@ -116,4 +116,72 @@ pub enum EvalError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file of annotations or detections that cannot be used as a whole.
+    #[error("{path}: {message}")]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// Why, with the value.
+        message: String,
+    },
+    /// An entry of a file of annotations or detections that cannot be used.
+    #[error("{path}: {list}[{index}]: {message}")]
+    BadEntry {
+        /// The file.
+        path: PathBuf,
+        /// The list in the file: `annotations`, `images`, `categories` or `detections`.
+        list: &'static str,
+        /// Place in the list, from 0.
+        index: usize,
+        /// Why, with the value.
+        message: String,
+    },
+    /// A detection that cannot be evaluated.
+    #[error("detection {index} of image {image_id}: {message}")]
+    BadDetection {
+        /// Id of its image.
+        image_id: u64,
+        /// Place among the detections of the image, from 0.
+        index: usize,
+        /// Why, with the value.
+        message: String,
+    },
+    /// Ground truth that cannot be evaluated against.
+    #[error("ground truth, image {image_id}: {message}")]
+    BadTruth {
+        /// Id of the image.
+        image_id: u64,
+        /// Why, with the value.
+        message: String,
+    },
+    /// An image that the ground truth does not have.
+    #[error("image {image_id} is not in the ground truth")]
+    UnknownImage {
+        /// Its id.
+        image_id: u64,
+    },
+    /// Detections of one image that came twice.
+    #[error("image {image_id} was evaluated already")]
+    ImageTwice {
+        /// Its id.
+        image_id: u64,
+    },
+    /// A class of the model that the ground truth does not have, or the other way round.
+    #[error("class id {id} ({name:?}) is {where_is}, but not {where_not}")]
+    ClassNotShared {
+        /// Its id.
+        id: u64,
+        /// Its name.
+        name: String,
+        /// Where it is.
+        where_is: &'static str,
+        /// Where it is missing.
+        where_not: &'static str,
+    },
+    /// Class tables that contradict themselves.
+    #[error(transparent)]
+    Counts(#[from] longtail_types::CountsError),
+    /// The evaluation itself refused its input.
+    #[error("evaluation: {0}")]
+    Evaluation(#[from] hotcoco::Error),
 }

@@ -13,6 +13,7 @@
 mod calibration;
 mod comparison;
 mod confusion;
+mod detection;
 mod error;
 mod evaluator;
 mod files;
@@ -29,6 +30,13 @@ mod text;
 pub use calibration::{Calibration, CalibrationBin, NUM_BINS};
 pub use comparison::Comparison;
 pub use confusion::ConfusionMatrix;
+pub use detection::{
+    AnnotatedImage, AnnotatedObject, AreaRange, Benchmark, DetectionClass, DetectionEvaluator,
+    DetectionMetrics, DetectionProtocol, DetectionReport, DetectionSettings, ErrorAnalysis,
+    GroundTruth, GroundTruthBuilder, GroupSource, ImageDetections, Overlap, PrecisionRecall,
+    StreamingEvaluator, TideError, TrainingCounts, detections_json, evaluate_detections,
+    write_detections,
+};
 pub use error::EvalError;
 pub use evaluator::ClassificationEvaluator;
 pub use files::write_whole;

@@ -197,7 +197,7 @@ pub(crate) fn bounds(group: ShotGroup, thresholds: ShotThresholds) -> String {
 }
 
 /// A CSV field, in quotes if it has to be.
-fn quote(field: &str) -> String {
+pub(crate) fn quote(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {

@@ -2,7 +2,7 @@
 
 use super::{
     axes::{Axes, Scale, whole_percent},
-    canvas::{Anchor, Canvas, Font, draw},
+    canvas::{Anchor, Canvas, Color, Font, draw},
     class_distribution::{MAX_NAMED, Slots},
     theme::{INK, MARGIN, MUTED, WHITE, group_color, heading, legend},
 };
@@ -98,9 +98,19 @@ fn draw_bars(canvas: &mut Canvas, report: &ClassificationReport) {
 
 /// One dot per class at its number of training images.
 fn draw_dots(canvas: &mut Canvas, report: &ClassificationReport) {
-    let measured = || report.classes.iter().filter(|class| class.accuracy.is_some());
-    let images = || measured().map(|class| class.train_images);
-    let (least, most) = (images().min().unwrap_or(1), images().max().unwrap_or(1));
+    let measured = report.by_frequency().into_iter().map(|label| &report.classes[label]);
+    let dots = measured
+        .filter_map(|class| Some((class.train_images, class.accuracy?, group_color(class.group))));
+    let name =
+        "training images of the class (log scale); line: running mean over a tenth of the classes";
+    scatter(canvas, &dots.collect::<Vec<_>>(), ["accuracy, %", name]);
+}
+
+/// Dots (number, share, colour) from the highest number to the lowest, and their running mean;
+/// names of the upright and of the level axis.
+pub(crate) fn scatter(canvas: &mut Canvas, dots: &[(u64, f64, Color)], names: [&str; 2]) {
+    let numbers = || dots.iter().map(|dot| dot.0);
+    let (least, most) = (numbers().min().unwrap_or(1), numbers().max().unwrap_or(1));
     let axes = Axes {
         left: 86.0,
         top: 124.0,
@@ -109,28 +119,19 @@ fn draw_dots(canvas: &mut Canvas, report: &ClassificationReport) {
         x: Scale::log(least, most),
         y: Scale::linear(0.0, 1.0),
     };
-    axes.draw_y(canvas, "accuracy, %", whole_percent);
-    let opacity = (150.0 / report.classes.len() as f64).clamp(0.25, 0.7);
-    for class in measured() {
-        let at = (axes.x(class.train_images as f64), axes.y(class.accuracy.unwrap_or_default()));
-        canvas.dot(at, 3.6, group_color(class.group).opacity(opacity));
+    axes.draw_y(canvas, names[0], whole_percent);
+    let opacity = (150.0 / dots.len().max(1) as f64).clamp(0.25, 0.7);
+    for &(number, share, color) in dots {
+        let at = (axes.x(number as f64), axes.y(share));
+        canvas.dot(at, 3.6, color.opacity(opacity));
     }
-    draw_running_mean(canvas, report, &axes);
-    let name =
-        "training images of the class (log scale); line: running mean over a tenth of the classes";
-    axes.draw_x(canvas, name, |tick| thousands(tick as u64));
-}
-
-fn draw_running_mean(canvas: &mut Canvas, report: &ClassificationReport, axes: &Axes) {
-    let classes = report.by_frequency().into_iter().map(|label| &report.classes[label]);
-    let points = classes.filter_map(|class| Some((class.train_images as f64, class.accuracy?)));
-    let points: Vec<(f64, f64)> = points.collect();
-    let window = (points.len() / 10).max(5);
-    let line = points.windows(window).filter_map(|near| {
-        let x = mean(near.iter().map(|point| point.0.max(1.0).ln()))?.exp();
-        Some((axes.x(x), axes.y(mean(near.iter().map(|point| point.1))?)))
+    let window = (dots.len() / 10).max(5);
+    let line = dots.windows(window).filter_map(|near| {
+        let x = mean(near.iter().map(|dot| (dot.0.max(1) as f64).ln()))?.exp();
+        Some((axes.x(x), axes.y(mean(near.iter().map(|dot| dot.1))?)))
     });
     let line: Vec<_> = line.collect();
     canvas.line(&line, WHITE, 5.0);
     canvas.line(&line, INK, 2.2);
+    axes.draw_x(canvas, names[1], |tick| thousands(tick as u64));
 }

@@ -8,7 +8,7 @@ use super::{
     theme::{INK, MARGIN, MUTED, group_color, heading, legend},
 };
 use crate::{
-    ClassificationReport, EvalError,
+    ClassificationReport, DetectionReport, EvalError,
     table::{plural, thousands},
     text::{GROUPS, bounds},
 };
@@ -35,29 +35,51 @@ pub fn class_distribution_svg(
         return Err(EvalError::ClassMismatch { what: "the class map", found, expected });
     }
     let bars = classes.names().zip(counts.image_counts().iter().copied());
-    svg(title, bars.collect(), counts.num_images(), thresholds)
+    let images = plural(counts.num_images(), "image", "images");
+    svg(title, bars.collect(), &images, &Groups { names: SHOTS, thresholds })
 }
 
 pub(crate) fn of_report(report: &ClassificationReport) -> Result<String, EvalError> {
     let bars = report.classes.iter().map(|class| (class.name.as_str(), class.train_images));
     let title = format!("Training images of each class: {}", report.protocol.train_counts);
-    svg(&title, bars.collect(), report.num_train_images, report.protocol.thresholds)
+    let images = plural(report.num_train_images, "image", "images");
+    let groups = Groups { names: SHOTS, thresholds: report.protocol.thresholds };
+    svg(&title, bars.collect(), &images, &groups)
+}
+
+/// Training images of each class and LVIS's groups; `None` if a class has no number.
+pub(crate) fn of_detection(report: &DetectionReport) -> Option<Result<String, EvalError>> {
+    let bars = report.classes.iter().map(|class| Some((class.name.as_str(), class.train_images?)));
+    let bars: Vec<(&str, u64)> = bars.collect::<Option<_>>()?;
+    let source = report.protocol.train_counts.as_deref().unwrap_or("not stated");
+    let title = format!("Training images of each class: {source}");
+    let thresholds = ShotThresholds { many_above: 100, few_below: 11 };
+    let groups = Groups { names: ["frequent", "common", "rare"], thresholds };
+    Some(svg(&title, bars, "LVIS's groups", &groups))
+}
+
+const SHOTS: [&str; 3] = ["many", "medium", "few"];
+
+/// Groups by training images, and what they are called from many to few.
+struct Groups {
+    names: [&'static str; 3],
+    thresholds: ShotThresholds,
 }
 
 fn svg(
     title: &str,
     mut bars: Vec<(&str, u64)>,
-    num_images: u64,
-    thresholds: ShotThresholds,
+    images: &str,
+    groups: &Groups,
 ) -> Result<String, EvalError> {
+    let Groups { names, thresholds } = *groups;
     bars.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     let counts: Vec<u64> = bars.iter().map(|&(_, count)| count).collect();
     let most = counts.first().copied().unwrap_or_default();
     let least = counts.iter().copied().rfind(|&count| count > 0).unwrap_or(1);
     let mut subtitle = format!(
-        "{}, {}, {} to {} per class",
+        "{}, {images}, {} to {} per class",
         plural(counts.len() as u64, "class", "classes"),
-        plural(num_images, "image", "images"),
         thousands(counts.last().copied().unwrap_or_default()),
         thousands(most),
     );
@@ -74,16 +96,23 @@ fn svg(
         let slots = Slots::new(canvas, bars.iter().map(|&(name, _)| name).collect());
         let axes = slots.axes(canvas, Scale::log(least, most));
         axes.draw_y(canvas, "training images (log scale)", |tick| thousands(tick as u64));
-        let sizes = GROUPS.map(|group| {
+        let sizes = GROUPS.iter().zip(names).map(|(&group, name)| {
             let size = counts.iter().filter(|&&count| thresholds.group(count) == group).count();
             let size = plural(size as u64, "class", "classes");
-            (group_color(group), format!("{group} ({}): {size}", bounds(group, thresholds)))
+            (group_color(group), format!("{name} ({}): {size}", bounds(group, thresholds)))
         });
+        let sizes: Vec<_> = sizes.collect();
         legend(canvas, &sizes, [MARGIN, canvas.width - MARGIN], 84.0);
         let y_range = least..=most;
         for (value, name) in [
-            (thresholds.many_above, format!("many: above {}", thousands(thresholds.many_above))),
-            (thresholds.few_below, format!("few: below {}", thousands(thresholds.few_below))),
+            (
+                thresholds.many_above,
+                format!("{}: above {}", names[0], thousands(thresholds.many_above)),
+            ),
+            (
+                thresholds.few_below,
+                format!("{}: below {}", names[2], thousands(thresholds.few_below)),
+            ),
         ] {
             if y_range.contains(&value) {
                 let y = axes.y(value as f64);

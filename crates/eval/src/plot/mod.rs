@@ -7,8 +7,11 @@ mod class_distribution;
 mod comparison;
 mod confusion;
 mod curves;
+mod detection;
+mod precision_recall;
 mod reliability;
 mod theme;
+mod tide;
 
 pub use class_distribution::class_distribution_svg;
 

@@ -1,6 +1,6 @@
 //! Colours, headings and legends that all plots share.
 
-use longtail_types::ShotGroup;
+use longtail_types::{FrequencyGroup, ShotGroup};
 
 use super::canvas::{Anchor, Canvas, Color, Font};
 
@@ -36,6 +36,16 @@ pub(crate) fn group_color(group: ShotGroup) -> Color {
         ShotGroup::Many => BLUE,
         ShotGroup::Medium => Color::hex(0xdd_9a_1f),
         ShotGroup::Few => RED,
+    }
+}
+
+/// The colours of many, medium and few; grey where nothing decides.
+pub(crate) fn frequency_color(group: Option<FrequencyGroup>) -> Color {
+    match group {
+        Some(FrequencyGroup::Frequent) => group_color(ShotGroup::Many),
+        Some(FrequencyGroup::Common) => group_color(ShotGroup::Medium),
+        Some(FrequencyGroup::Rare) => group_color(ShotGroup::Few),
+        None => AXIS,
     }
 }
 

@@ -1,0 +1,301 @@
+//! What the detections are held against.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use hotcoco::{Annotation, COCO, Category, Dataset, Image};
+use longtail_types::{ClassCounts, ClassMap, FrequencyGroup, Instance};
+
+use super::{federated, mask_code::encode_mask, settings::Benchmark};
+use crate::EvalError;
+
+/// Annotated images, as one benchmark reads them.
+///
+/// From a file with [`GroundTruth::read`], from memory with [`GroundTruth::builder`].
+#[derive(Clone)]
+pub struct GroundTruth {
+    pub(crate) coco: Arc<COCO>,
+    pub(crate) classes: ClassMap,
+    pub(crate) benchmark: Benchmark,
+    /// `image_count` of each class in the file, where every class has one.
+    pub(crate) image_counts: Option<Vec<u64>>,
+}
+
+/// One image with all its objects, for ground truth from memory.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AnnotatedImage {
+    /// Its id in the data set.
+    pub id: u64,
+    /// `[height, width]` in pixels.
+    pub size: [usize; 2],
+    /// Its objects, in the pixels of this size.
+    pub objects: Vec<AnnotatedObject>,
+    /// LVIS: labels of classes that the image is known not to hold. COCO reads none.
+    pub negative: Vec<usize>,
+    /// LVIS: labels of classes of which the image may hold more than is annotated. COCO reads none.
+    pub not_exhaustive: Vec<usize>,
+}
+
+/// One object of an [`AnnotatedImage`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnnotatedObject {
+    /// Label, box and mask.
+    pub instance: Instance,
+    /// Whether it is a region with many objects. LVIS does not read it.
+    pub is_crowd: bool,
+    /// Area in square pixels, which decides small, medium and large. `None`: of the mask, else of
+    /// the box.
+    pub area: Option<f64>,
+}
+
+impl From<Instance> for AnnotatedObject {
+    fn from(instance: Instance) -> Self {
+        Self { instance, is_crowd: false, area: None }
+    }
+}
+
+impl std::fmt::Debug for GroundTruth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let numbers = [self.num_images(), self.num_objects(), self.classes.len()];
+        write!(f, "GroundTruth({}, [images, objects, classes] {numbers:?})", self.benchmark)
+    }
+}
+
+impl GroundTruth {
+    /// An empty ground truth in memory, to which images are added.
+    pub fn builder(classes: ClassMap, benchmark: Benchmark) -> GroundTruthBuilder {
+        let seen = HashSet::new();
+        GroundTruthBuilder { dataset: Dataset::default(), seen, classes, benchmark }
+    }
+
+    /// `dataset` must be sound: known and unique ids.
+    pub(crate) fn new(
+        mut dataset: Dataset,
+        classes: ClassMap,
+        benchmark: Benchmark,
+        image_counts: Option<Vec<u64>>,
+    ) -> Self {
+        if benchmark == Benchmark::Lvis {
+            let objects = std::mem::take(&mut dataset.annotations);
+            dataset.annotations = objects.into_iter().filter_map(federated::read_object).collect();
+        }
+        let coco = Arc::new(COCO::from_dataset(dataset));
+        Self { coco, classes, benchmark, image_counts }
+    }
+
+    /// The classes; detections name them by their place here.
+    pub fn classes(&self) -> &ClassMap {
+        &self.classes
+    }
+
+    /// The rules by which it is read.
+    pub fn benchmark(&self) -> Benchmark {
+        self.benchmark
+    }
+
+    /// Number of images.
+    pub fn num_images(&self) -> usize {
+        self.coco.dataset.images.len()
+    }
+
+    /// Number of objects, crowd regions included.
+    pub fn num_objects(&self) -> usize {
+        self.coco.dataset.annotations.len()
+    }
+
+    /// Ids of the images, in the order they were given.
+    pub fn image_ids(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.coco.dataset.images.iter().map(|image| image.id)
+    }
+
+    /// The same annotations under the labels of a model: `classes` holds the same ids, perhaps in
+    /// another order or with other names.
+    ///
+    /// # Errors
+    /// If an id is only in one of the two.
+    pub fn with_classes(mut self, classes: ClassMap) -> Result<Self, EvalError> {
+        let (model, truth) = ("a class of the model", "in the ground truth");
+        check_contained(&self.classes, &classes, truth, "a class of the model")?;
+        check_contained(&classes, &self.classes, model, truth)?;
+        if let Some(counts) = self.image_counts.take() {
+            let place = |label| self.classes.label_of(classes.id(label)?);
+            let counts = (0..classes.len()).map(|label| counts.get(place(label)?).copied());
+            self.image_counts = counts.collect();
+        }
+        // The annotations' own flags stay where the model knows none.
+        let merged = (0..classes.len()).filter_map(|label| {
+            let (id, name) = (classes.id(label)?, classes.name(label)?);
+            let own = self.classes.label_of(id).and_then(|label| self.classes.frequency(label));
+            Some((id, name.to_string(), own.or(classes.frequency(label))))
+        });
+        self.classes = ClassMap::from_ids(merged)?;
+        Ok(self)
+    }
+
+    /// Only these images.
+    ///
+    /// # Errors
+    /// If there is no image of an id.
+    pub fn subset(&self, image_ids: &[u64]) -> Result<Self, EvalError> {
+        if let Some(&image_id) = image_ids.iter().find(|&&id| self.coco.get_img(id).is_none()) {
+            return Err(EvalError::UnknownImage { image_id });
+        }
+        let kept: HashSet<u64> = image_ids.iter().copied().collect();
+        let Dataset { images, annotations, categories, .. } = &self.coco.dataset;
+        let dataset = Dataset {
+            images: images.iter().filter(|image| kept.contains(&image.id)).cloned().collect(),
+            annotations: annotations
+                .iter()
+                .filter(|object| kept.contains(&object.image_id))
+                .cloned()
+                .collect(),
+            categories: categories.clone(),
+            ..Default::default()
+        };
+        Ok(Self { coco: Arc::new(COCO::from_dataset(dataset)), ..self.clone() })
+    }
+
+    /// Objects of an image.
+    pub(crate) fn objects(&self, image_id: u64) -> Vec<Annotation> {
+        let ids = self.coco.get_ann_ids_for_img(image_id);
+        ids.iter().filter_map(|&id| self.coco.get_ann(id).cloned()).collect()
+    }
+
+    /// Group of each class: the flag of the annotations, else by its training images.
+    pub(crate) fn groups(&self, counts: Option<&ClassCounts>) -> Option<Vec<FrequencyGroup>> {
+        let flags = (0..self.classes.len()).map(|label| self.classes.frequency(label));
+        let flags: Option<Vec<_>> = flags.collect();
+        flags.or_else(|| {
+            let counts = counts?.image_counts().iter();
+            Some(counts.map(|&count| FrequencyGroup::of(count)).collect())
+        })
+    }
+}
+
+fn check_contained(
+    classes: &ClassMap,
+    others: &ClassMap,
+    where_is: &'static str,
+    where_not: &'static str,
+) -> Result<(), EvalError> {
+    let ids: HashSet<u64> = (0..others.len()).filter_map(|label| others.id(label)).collect();
+    let missing =
+        (0..classes.len()).find(|&label| classes.id(label).is_some_and(|id| !ids.contains(&id)));
+    match missing {
+        Some(label) => Err(EvalError::ClassNotShared {
+            id: classes.id(label).unwrap_or_default(),
+            name: classes.name(label).unwrap_or_default().to_string(),
+            where_is,
+            where_not,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Collects annotated images into a [`GroundTruth`].
+#[derive(Debug, Clone)]
+pub struct GroundTruthBuilder {
+    dataset: Dataset,
+    seen: HashSet<u64>,
+    classes: ClassMap,
+    benchmark: Benchmark,
+}
+
+impl GroundTruthBuilder {
+    /// Adds one image. An image that is refused changes nothing.
+    ///
+    /// # Errors
+    /// If the id came before, the size has no pixel or more than 2^32, a label is outside of the
+    /// classes, a box is not finite or a mask reaches beyond the image.
+    pub fn add_image(&mut self, image: &AnnotatedImage) -> Result<(), EvalError> {
+        let bad = |message: String| EvalError::BadTruth { image_id: image.id, message };
+        if self.seen.contains(&image.id) {
+            return Err(bad("its id came before".into()));
+        }
+        let [height, width] = pixels(image.size).map_err(bad)?;
+        let class_id = |label: usize| {
+            let num_classes = self.classes.len();
+            self.classes
+                .id(label)
+                .ok_or_else(|| bad(format!("label {label} is outside 0..{num_classes}")))
+        };
+        let class_ids = |labels: &[usize]| {
+            labels.iter().map(|&label| class_id(label)).collect::<Result<Vec<u64>, _>>()
+        };
+        let record = Image {
+            id: image.id,
+            height,
+            width,
+            neg_category_ids: class_ids(&image.negative)?,
+            not_exhaustive_category_ids: class_ids(&image.not_exhaustive)?,
+            ..Default::default()
+        };
+        let first_id = self.dataset.annotations.len() as u64 + 1;
+        let objects =
+            image.objects.iter().zip(first_id..).enumerate().map(|(index, (object, id))| {
+                let bad = |message: String| bad(format!("object {index}: {message}"));
+                let Instance { label, bbox, mask } = &object.instance;
+                let code = mask.as_ref().map(|mask| encode_mask(mask, [height, width]));
+                let area = match mask {
+                    Some(mask) => mask.area() as f64,
+                    None => f64::from(bbox.width()) * f64::from(bbox.height()),
+                };
+                Ok(Annotation {
+                    id,
+                    image_id: image.id,
+                    category_id: class_id(*label)?,
+                    bbox: Some(coco_box(*bbox).map_err(bad)?),
+                    segmentation: code.transpose().map_err(bad)?,
+                    area: Some(object.area.unwrap_or(area)),
+                    iscrowd: object.is_crowd,
+                    ..Default::default()
+                })
+            });
+        let objects: Vec<Annotation> = objects.collect::<Result<_, EvalError>>()?;
+        self.seen.insert(image.id);
+        self.dataset.images.push(record);
+        self.dataset.annotations.extend(objects);
+        Ok(())
+    }
+
+    /// The ground truth of all images added.
+    ///
+    /// # Errors
+    /// Without classes or images, or if an id stands for two classes.
+    pub fn build(mut self) -> Result<GroundTruth, EvalError> {
+        if self.classes.is_empty() {
+            return Err(EvalError::NoClasses);
+        }
+        if self.dataset.images.is_empty() {
+            return Err(EvalError::NoExamples);
+        }
+        let classes = (0..self.classes.len()).filter_map(|label| {
+            let (id, name) = (self.classes.id(label)?, self.classes.name(label)?);
+            Some(Category { id, name: name.to_string(), ..Default::default() })
+        });
+        self.dataset.categories = classes.collect();
+        Ok(GroundTruth::new(self.dataset, self.classes, self.benchmark, None))
+    }
+}
+
+/// `[height, width]` as files count them; `Err` says what is wrong.
+pub(crate) fn pixels(size: [usize; 2]) -> Result<[u32; 2], String> {
+    let [height, width] = size;
+    let fits = height.checked_mul(width).is_some_and(|n| (1..=u32::MAX as usize).contains(&n));
+    match fits {
+        true => Ok([height as u32, width as u32]),
+        false => Err(format!("an image of {width} x {height} pixels cannot be evaluated")),
+    }
+}
+
+/// A box as `[x, y, width, height]`; `Err` says what is wrong.
+pub(crate) fn coco_box(bbox: longtail_types::BBox) -> Result<[f64; 4], String> {
+    let [x1, y1, x2, y2] = bbox.to_array().map(f64::from);
+    if ![x1, y1, x2, y2].iter().all(|border| border.is_finite()) {
+        return Err(format!("its box {:?} is not finite", bbox.to_array()));
+    }
+    if x2 < x1 || y2 < y1 {
+        return Err(format!("its box {:?} is turned inside out", bbox.to_array()));
+    }
+    Ok([x1, y1, x2 - x1, y2 - y1])
+}
