@@ -43,8 +43,9 @@ pub use batch::{Batch, LabeledImages};
 pub use dataset::ImageDataset;
 pub use decode::decode_image;
 pub use detection::{
-    Annotation, DetectionDataset, DetectionDatasetBuilder, ImageInfo, NewAnnotation, Outline,
-    Problem, ProblemKind, Problems,
+    Annotation, DetectionDataset, DetectionDatasetBuilder, FileCheck, ImageInfo, NewAnnotation,
+    Outline, Problem, ProblemKind, Problems, ReadMode, ReadOptions, SyntheticContents,
+    SyntheticDetectionConfig, SyntheticSummary,
 };
 pub use error::DataError;
 pub use loader::{Epoch, Loader, LoaderConfig};

@@ -9,3 +9,4 @@ mod write_folders;
 
 pub use cifar::CifarKind;
 pub use synthetic::{Split, SyntheticConfig};
+pub(crate) use write_folders::{PartialFolder, write_png};

@@ -15,16 +15,10 @@ impl ImageDataset {
     /// # Errors
     /// If `root` exists already, an image cannot be decoded, or the disk refuses.
     pub fn write_folders(&self, root: impl AsRef<Path>) -> Result<(), DataError> {
-        let root = root.as_ref();
-        if root.exists() {
-            return Err(DataError::AlreadyExists { path: root.to_path_buf() });
-        }
-        let mut name = root.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".partial-{}", std::process::id()));
-        let partial = Partial(root.with_file_name(name));
+        let partial = PartialFolder::of(root.as_ref())?;
         for (class, indices) in self.indices_by_class().into_iter().enumerate() {
             let name = self.class_map().name(class).unwrap_or_default();
-            let folder = partial.0.join(name);
+            let folder = partial.path().join(name);
             if !indices.is_empty() {
                 fs::create_dir_all(&folder).map_err(DataError::io(&folder))?;
             }
@@ -32,22 +26,47 @@ impl ImageDataset {
                 write_png(&folder.join(format!("{number:05}.png")), &self.load(index)?)?;
             }
         }
-        fs::create_dir_all(&partial.0).map_err(DataError::io(&partial.0))?;
-        fs::rename(&partial.0, root).map_err(DataError::io(root))
+        partial.finish()
     }
 }
 
-/// A folder that is removed unless it was renamed.
-struct Partial(PathBuf);
+/// A folder in the making beside its final place; removed unless it was finished.
+pub(crate) struct PartialFolder<'a> {
+    root: &'a Path,
+    partial: PathBuf,
+}
 
-impl Drop for Partial {
+impl<'a> PartialFolder<'a> {
+    /// The folder that will become `root`. Refused if that exists.
+    pub(crate) fn of(root: &'a Path) -> Result<Self, DataError> {
+        if root.exists() {
+            return Err(DataError::AlreadyExists { path: root.to_path_buf() });
+        }
+        let mut name = root.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".partial-{}", std::process::id()));
+        Ok(Self { root, partial: root.with_file_name(name) })
+    }
+
+    /// Where to write; it may not exist yet.
+    pub(crate) fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Moves the folder to its place.
+    pub(crate) fn finish(self) -> Result<(), DataError> {
+        fs::create_dir_all(&self.partial).map_err(DataError::io(&self.partial))?;
+        fs::rename(&self.partial, self.root).map_err(DataError::io(self.root))
+    }
+}
+
+impl Drop for PartialFolder<'_> {
     fn drop(&mut self) {
         // Nothing is left to report to; after the renaming there is nothing to remove.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.partial);
     }
 }
 
-fn write_png(path: &Path, image: &RgbImage) -> Result<(), DataError> {
+pub(crate) fn write_png(path: &Path, image: &RgbImage) -> Result<(), DataError> {
     let mut bytes = Vec::new();
     let (width, height) = (image.width() as u32, image.height() as u32);
     let encoder = PngEncoder::new(&mut bytes);
