@@ -14,6 +14,9 @@ pub fn roi_align(features: &[Tensor<4>], rois: &[Roi], options: &RoiAlignOptions
     let [_, channels, ..] = features[0].dims();
     let [height, width] = options.output_size;
     let bins = height * width;
+    if rois.is_empty() || channels * bins == 0 {
+        return Tensor::zeros([rois.len(), channels, height, width], &device);
+    }
 
     // One table of all pixels of all levels, a row of channels each.
     let mut starts = Vec::with_capacity(features.len());
@@ -37,7 +40,7 @@ pub fn roi_align(features: &[Tensor<4>], rois: &[Roi], options: &RoiAlignOptions
         })
         .collect();
     // With a fixed ratio the number of pixels per bin is fixed too, and so are the shapes.
-    let fixed = options.sampling_ratio.map_or(1, |ratio| 2 * ratio);
+    let fixed = options.sampling_ratio.map_or(1, |ratio| 2 * ratio).max(1);
     let most = |axis: fn(&Reads) -> &RoiAxis, bins: usize| {
         let longest = reads
             .iter()

@@ -3,6 +3,8 @@
 use burn::tensor::Tensor;
 
 use crate::composed;
+#[cfg(feature = "flex")]
+use crate::flex;
 
 /// A region of interest (RoI).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,9 +60,9 @@ pub fn roi_align(features: &[Tensor<4>], rois: &[Roi], options: &RoiAlignOptions
             "RoI {index} is in image {image} of {batch_size}, level {level} of {num_levels}"
         );
     }
-    let [height, width] = options.output_size;
-    if rois.is_empty() || channels * height * width == 0 {
-        return Tensor::zeros([rois.len(), channels, height, width], &features[0].device());
+    #[cfg(feature = "flex")]
+    if features.iter().all(flex::takes) && !rois.is_empty() {
+        return flex::roi_align(features, rois, options);
     }
     composed::roi_align(features, rois, options)
 }

@@ -26,22 +26,26 @@
 
 mod anchors;
 mod box_coder;
+mod boxes;
 mod bucket;
 mod error;
 mod image_batch;
 mod masks;
 mod matcher;
 mod nms;
+mod overlap;
 mod roi_aligner;
 mod sampler;
 
 pub use anchors::AnchorGenerator;
 pub use box_coder::BoxCoder;
+pub use boxes::{box_area, clip_boxes};
 pub use bucket::bucket;
 pub use error::OpsError;
 pub use image_batch::ImageBatch;
 pub use masks::{mask_targets, paste_mask};
 pub use matcher::{Match, Matcher};
 pub use nms::{batched_nms, nms};
+pub use overlap::{giou_loss, paired_giou, pairwise_giou, pairwise_iou};
 pub use roi_aligner::RoiAligner;
 pub use sampler::{BalancedSampler, Sampled};

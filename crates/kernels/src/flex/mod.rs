@@ -10,6 +10,7 @@ mod parallel;
 mod planes;
 mod pool;
 mod reduce;
+mod roi_align;
 mod simd;
 mod tensor;
 mod tile;
@@ -19,6 +20,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 use burn::tensor::{DType, Device, Tensor};
 
+pub(crate) use self::roi_align::roi_align;
 use crate::ConvOptions;
 
 /// The operations with a fused form.
