@@ -203,7 +203,8 @@ mod tests {
     fn maps(size: usize) -> ResNetFeatures {
         let device = longtail_testing::device().autodiff();
         let map = |channels: usize, size: usize| {
-            let range = Tensor::<1, burn::tensor::Int>::arange(0..(channels * size * size) as i64, &device);
+            let range =
+                Tensor::<1, burn::tensor::Int>::arange(0..(channels * size * size) as i64, &device);
             range.float().sin().reshape([1, channels, size, size])
         };
         let half = |size: usize| size.div_ceil(2);

@@ -42,6 +42,10 @@ mod raw_detection;
 mod rcnn;
 mod resnet;
 mod resnet_fpn;
+mod retinanet;
+mod retinanet_config;
+mod retinanet_detections;
+mod retinanet_head;
 mod tau_normalized;
 mod weight_file;
 mod weight_init;
@@ -75,6 +79,12 @@ pub use rcnn::{
 };
 pub use resnet::{ResNet, ResNetConfig, ResNetFeatures};
 pub use resnet_fpn::{DetectorBackboneConfig, ResNetFpn};
+pub use retinanet::RetinaNet;
+pub use retinanet_config::RetinaNetConfig;
+pub use retinanet_detections::RetinaNetDetectionConfig;
+pub use retinanet_head::{
+    ClassificationTower, RegressionTower, RetinaNetHead, RetinaNetHeadConfig, RetinaNetOutput,
+};
 pub use tau_normalized::{TauNormalized, TauNormalizedConfig};
 pub use weight_file::{WeightEntry, inspect};
 pub use weight_init::{Fill, WeightInit};

@@ -50,7 +50,8 @@ impl DetectorBackboneConfig {
         levels: PyramidLevels,
         init: &WeightInit,
     ) -> Result<ResNetFpn, ModelError> {
-        let invalid = |name, value: String, expected| ModelError::InvalidValue { name, value, expected };
+        let invalid =
+            |name, value: String, expected| ModelError::InvalidValue { name, value, expected };
         if self.frozen_stages > 5 {
             let value = self.frozen_stages.to_string();
             return Err(invalid("backbone.frozen_stages", value, "from 0 to 5"));
@@ -100,7 +101,10 @@ mod tests {
     fn impossible_backbones_are_refused() {
         let config = DetectorBackboneConfig::from_scratch(BackboneConfig::CifarResNet20);
         let message = refused(config);
-        assert!(message.starts_with("backbone.architecture = cifar-resnet20, but it must be a ResNet"), "{message}");
+        assert!(
+            message.starts_with("backbone.architecture = cifar-resnet20, but it must be a ResNet"),
+            "{message}"
+        );
         let config = DetectorBackboneConfig { frozen_stages: 6, ..Default::default() };
         let expected = "backbone.frozen_stages = 6, but it must be from 0 to 5";
         assert_eq!(refused(config), expected);
@@ -112,9 +116,13 @@ mod tests {
     #[test]
     fn a_table_may_set_one_key() {
         let config: DetectorBackboneConfig =
-            serde_json::from_str(r#"{"architecture": "resnet18", "norm": {"kind": "batch"}}"#).unwrap();
+            serde_json::from_str(r#"{"architecture": "resnet18", "norm": {"kind": "batch"}}"#)
+                .unwrap();
         assert_eq!(config.frozen_stages, 2);
-        assert_eq!((config.architecture, config.norm), (BackboneConfig::ResNet18, NormConfig::batch()));
+        assert_eq!(
+            (config.architecture, config.norm),
+            (BackboneConfig::ResNet18, NormConfig::batch())
+        );
         assert!(serde_json::from_str::<DetectorBackboneConfig>(r#"{"freeze": 1}"#).is_err());
     }
 }

@@ -3,9 +3,9 @@
 mod box_head;
 mod box_predictor;
 mod box_stage;
-mod check;
+pub(crate) mod check;
 mod config;
-mod conv_block;
+pub(crate) mod conv_block;
 mod detections;
 mod mask_head;
 mod mask_predictor;

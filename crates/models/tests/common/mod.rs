@@ -1,6 +1,8 @@
 //! Values and weights by the formula of xtask/reference/models.py.
 #![allow(dead_code, reason = "every test binary uses a part")]
 
+pub(crate) mod detector;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -31,7 +33,7 @@ pub(crate) fn tensor<const D: usize>(name: &str, shape: [usize; D], device: &Dev
 }
 
 /// Weights of one parameter; `last` names the batch norms that end a residual branch.
-fn weights(name: &str, shape: &[usize], last: &str) -> Vec<f32> {
+pub(crate) fn weights(name: &str, shape: &[usize], last: &str) -> Vec<f32> {
     let count = shape.iter().product();
     let is_last = name.split('.').rev().nth(1) == Some(last);
     let one_dimensional = if is_last { 0.3 } else { 1.0 };

@@ -1,0 +1,212 @@
+//! RetinaNet against torchvision's numbers, and at the borders.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+#[path = "common/formula.rs"]
+mod formula;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use formula::{
+    assert_detections, assert_gradients, assert_losses, assert_pyramid, detector_weights, filled,
+    gradient_norms, image, targets,
+};
+use longtail_losses::{
+    ClassificationLoss, ClassificationLossConfig, EqualizationV2Config, FocalConfig, SeesawConfig,
+};
+use longtail_models::{
+    BackboneConfig, DetectorBackboneConfig, FpnConfig, ModelError, NormConfig, RetinaNet,
+    RetinaNetConfig, RetinaNetDetectionConfig, RetinaNetHeadConfig, WeightInit,
+};
+use longtail_ops::ImageBatch;
+use longtail_testing::{assert_close, development_data, values};
+use longtail_types::{ClassCounts, Instance};
+use serde_json::Value;
+
+fn focal(num_classes: usize, device: &Device) -> ClassificationLoss {
+    ClassificationLoss::Focal(FocalConfig::default().init(num_classes, device).unwrap())
+}
+
+/// Batch norms keep to their running statistics, as in the script of the reference.
+fn torchvision(device: &Device) -> RetinaNet {
+    let backbone = DetectorBackboneConfig {
+        norm: NormConfig::running(),
+        frozen_stages: 0,
+        ..Default::default()
+    };
+    let detection =
+        RetinaNetDetectionConfig { score_threshold: 0.0, max_per_image: 50, ..Default::default() };
+    let config = RetinaNetConfig { backbone, detection, ..Default::default() };
+    let model = config.init(focal(13, device), &WeightInit::new(0, device)).unwrap();
+    filled(model, detector_weights)
+}
+
+#[test]
+fn torchvision_agrees() {
+    let Some(path) = development_data("golden/torchvision_retinanet.json") else { return };
+    let expected: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let device = longtail_testing::device();
+    let model = torchvision(&device.clone().autodiff());
+
+    let inference = model.valid();
+    let batch = image(&expected, &device);
+    let levels = inference.backbone.forward(batch.images.clone());
+    assert_pyramid(&levels, &["0", "1", "2", "p6", "p7"], &expected);
+    let found = inference.predict(&batch).unwrap();
+    assert_detections(&found[0], &expected, 0);
+
+    let batch = image(&expected, &device.autodiff());
+    let losses = model.losses(&batch, &[targets(&expected, 0)]).unwrap();
+    assert_losses(&losses.losses, &expected);
+    let gradients = losses.total().unwrap().backward();
+    assert_gradients(&gradient_norms(&model, &gradients), &expected);
+}
+
+/// Narrow, with every part that the full one has.
+fn tiny() -> RetinaNetConfig {
+    RetinaNetConfig {
+        backbone: DetectorBackboneConfig {
+            base_width: 4,
+            ..DetectorBackboneConfig::from_scratch(BackboneConfig::ResNet18)
+        },
+        fpn: FpnConfig { channels: 8, ..Default::default() },
+        head: RetinaNetHeadConfig { num_convs: 1, norm: Some(NormConfig::group(2)) },
+        ..Default::default()
+    }
+}
+
+fn make(config: &RetinaNetConfig, loss: ClassificationLoss, device: &Device) -> RetinaNet {
+    config.init(loss, &WeightInit::new(1, device)).unwrap()
+}
+
+fn batch(sizes: &[[usize; 2]], device: &Device) -> ImageBatch {
+    let images = common::tensor("image:3", [sizes.len(), 3, 70, 100], device);
+    ImageBatch { images, sizes: sizes.to_vec() }
+}
+
+fn object(label: usize, bbox: [f32; 4]) -> Instance {
+    Instance { label, bbox: bbox.into(), mask: None }
+}
+
+fn loss_values(model: &RetinaNet, batch: &ImageBatch, targets: &[Vec<Instance>]) -> [f64; 2] {
+    let losses = model.losses(batch, targets).unwrap();
+    [0, 1].map(|i: usize| f64::from(values(losses.losses[i].1.clone())[0]))
+}
+
+/// Sums over positives of the batch, so a batch is the mean of its images weighted by positives.
+#[test]
+fn a_batch_is_normalised_by_its_positives() {
+    let device = longtail_testing::device();
+    let model = make(&tiny(), focal(3, &device), &device);
+    let sizes = [[70, 100], [70, 100]];
+    let both = batch(&sizes, &device);
+    let single = |i: usize| ImageBatch {
+        images: both.images.clone().narrow(0, i, 1),
+        sizes: vec![sizes[i]],
+    };
+    // An object of one anchor, exactly, and one of several.
+    let first = vec![object(2, [-16.0, -16.0, 16.0, 16.0])];
+    let second = vec![object(0, [10.0, 10.0, 60.0, 64.0]), object(1, [30.0, 0.0, 99.0, 70.0])];
+    let found = loss_values(&model, &both, &[first.clone(), second.clone()]);
+    let a = loss_values(&model, &single(0), &[first]);
+    let b = loss_values(&model, &single(1), &[second]);
+    let share = (found[1] - b[1]) / (a[1] - b[1]); // positives of the first image over all
+    let expected = a[0] * share + b[0] * (1.0 - share);
+    assert!(share > 0.0 && share < 0.5, "{share}");
+    assert_close("classification", &[found[0] as f32], &[expected], 1e-4);
+}
+
+#[test]
+fn images_without_objects_train_the_classifier_alone() {
+    let device = longtail_testing::device().autodiff();
+    let model = make(&tiny(), focal(3, &device), &device);
+    let batch = batch(&[[70, 100]], &device);
+    let losses = model.losses(&batch, &[vec![]]).unwrap();
+    assert_eq!(values(losses.get("bbox_regression").unwrap().clone()), [0.0]);
+    // Focal loss at the prior 0.01: 0.75 * 0.01^2 * -ln(0.99), near that for every entry.
+    let num_entries = 9 * (9 * 13 + 5 * 7 + 3 * 4 + 2 * 2 + 1) * 3;
+    let expected = 0.75 * 1e-4 * -f64::ln(0.99) * f64::from(num_entries);
+    let classification = values(losses.get("classification").unwrap().clone());
+    assert_close("classification", &classification, &[expected], 0.2);
+    let norms = gradient_norms(&model, &losses.total().unwrap().backward());
+    assert_eq!(norms["head.regression_head.bbox_reg.weight"], 0.0);
+    assert!(norms["head.classification_head.cls_logits.weight"] > 0.0);
+    assert!(norms.values().all(|norm| norm.is_finite()));
+}
+
+#[test]
+fn one_pixel_objects_and_objects_outside_have_finite_losses() {
+    let device = longtail_testing::device().autodiff();
+    let model = make(&tiny(), focal(3, &device), &device);
+    let objects = vec![
+        object(0, [5.0, 5.0, 6.0, 6.0]),
+        object(1, [-500.0, -500.0, -400.0, -400.0]),
+        object(2, [0.0, 0.0, 0.001, 70.0]),
+        object(2, [-1e6, -1e6, 1e6, 1e6]),
+    ];
+    let losses = model.losses(&batch(&[[70, 100]], &device), &[objects]).unwrap();
+    let norms = gradient_norms(&model, &losses.total().unwrap().backward());
+    assert!(norms.len() > 60 && norms.values().all(|norm| norm.is_finite()), "{norms:?}");
+}
+
+/// Background columns are laid out per anchor, and statistics come back.
+#[test]
+fn every_layout_of_a_loss_works() {
+    let device = longtail_testing::device().autodiff();
+    let counts = ClassCounts::from_labels([0, 0, 0, 0, 1, 1, 2], 3).unwrap();
+    let configs = [
+        (ClassificationLossConfig::Seesaw(SeesawConfig::default()), 5),
+        (ClassificationLossConfig::EqualizationV2(EqualizationV2Config::default()), 4),
+    ];
+    for (config, num_logits) in configs {
+        let loss = config.init(&counts, &device).unwrap();
+        assert_eq!(loss.num_logits(), num_logits);
+        let mut model = make(&tiny(), loss, &device);
+        let objects = vec![object(1, [10.0, 10.0, 60.0, 64.0])];
+        let losses = model.losses(&batch(&[[70, 100]], &device), &[objects]).unwrap();
+        assert!(values(losses.total().unwrap())[0].is_finite());
+        let before = model.classification_loss().state();
+        for update in losses.updates {
+            model.classification_loss_mut().apply(update).unwrap();
+        }
+        let after = model.classification_loss().state();
+        assert!(before.iter().zip(&after).any(|(a, b)| values(a.1.clone()) != values(b.1.clone())));
+        let found = model.valid().predict(&batch(&[[70, 100]], &device.clone().inner())).unwrap();
+        assert!(found[0].iter().all(|d| d.label < 3 && d.score <= 1.0));
+    }
+}
+
+#[test]
+fn detections_stay_in_the_image_of_each_size() {
+    let device = longtail_testing::device();
+    let mut config = tiny();
+    config.detection.score_threshold = 0.0;
+    config.detection.max_per_image = 40;
+    let model = make(&config, focal(3, &device), &device);
+    let sizes = [[70, 100], [30, 41], [1, 1]];
+    let found = model.predict(&batch(&sizes, &device)).unwrap();
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>()[..2], [40, 40]);
+    for (found, size) in found.iter().zip(sizes) {
+        assert!(found.windows(2).all(|pair| pair[0].score >= pair[1].score));
+        assert!(found.iter().all(|d| d.bbox == d.bbox.clip(size) && d.mask.is_none()));
+    }
+    assert!(model.predict(&batch(&[[70, 101]], &device)).is_err());
+}
+
+#[test]
+fn objects_that_cannot_be_learned_are_named() {
+    let device = longtail_testing::device();
+    let model = make(&tiny(), focal(3, &device), &device);
+    let batch = batch(&[[70, 100]], &device);
+    let refused = |targets: &[Vec<Instance>]| match model.losses(&batch, targets) {
+        Err(error @ (ModelError::Object { .. } | ModelError::BatchLength { .. })) => {
+            error.to_string()
+        }
+        other => panic!("{other:?}"),
+    };
+    let message =
+        refused(&[vec![object(0, [0.0, 0.0, 9.0, 9.0]), object(3, [0.0, 0.0, 9.0, 9.0])]]);
+    assert_eq!(message, "object 1 of image 0 of the batch: label 3 is outside 0..3");
+    assert!(refused(&[vec![object(0, [4.0, 4.0, 4.0, 9.0])]]).contains("has no area"));
+    assert!(refused(&[]).contains("0 lists of objects"));
+}
