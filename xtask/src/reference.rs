@@ -31,8 +31,13 @@ enum Output {
     Compared,
 }
 
-const SCRIPTS: [Script; 6] = [
+const SCRIPTS: [Script; 7] = [
     Script { name: "data", args: &["{out}"], output: Output::Written("crates/data/tests/data") },
+    Script {
+        name: "detection",
+        args: &["{out}"],
+        output: Output::Written("crates/eval/tests/data/detection"),
+    },
     Script { name: "eval", args: &[], output: Output::Printed("crates/eval/tests/data/eval.json") },
     Script {
         name: "losses",
@@ -231,7 +236,10 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         let message = parse_words(&["evil"]).unwrap_err().to_string();
-        assert!(message.starts_with("no script `evil`; scripts: data, eval, "), "{message}");
+        assert!(
+            message.starts_with("no script `evil`; scripts: data, detection, eval, "),
+            "{message}"
+        );
         let message = parse_words(&["--python"]).unwrap_err().to_string();
         assert_eq!(message, "--python needs a path");
     }

@@ -58,12 +58,7 @@ impl Comparison {
     pub fn new(reports: &[ClassificationReport], num_rarest: usize) -> Result<Self, EvalError> {
         let first = reports.first().ok_or(EvalError::NoReports)?;
         reports.iter().try_for_each(|report| check_comparable(first, report))?;
-        let mut names: Vec<&str> = Vec::new();
-        for report in reports {
-            if !names.contains(&report.name.as_str()) {
-                names.push(&report.name);
-            }
-        }
+        let names = distinct(reports.iter().map(|report| report.name.as_str()));
         let mut comparison = Self { columns: Vec::new(), methods: Vec::new() };
         for name in &names {
             let num_runs = reports.iter().filter(|report| report.name == *name).count();
@@ -142,29 +137,8 @@ impl Comparison {
         &self.methods
     }
 
-    fn header(&self, name: &str) -> Vec<String> {
-        [name.to_string()]
-            .into_iter()
-            .chain(self.columns.iter().map(|column| column.name.clone()))
-            .collect()
-    }
-
     fn accuracies(&self) -> Table {
-        let mut table = Table::new(self.header("accuracy %"));
-        let classes = self.columns.iter().map(|column| match column.num_classes {
-            Some(number) => plural(number as u64, "class", "classes"),
-            None => String::new(),
-        });
-        table.row(std::iter::once(String::new()).chain(classes));
-        for method in &self.methods {
-            let name = match method.num_runs {
-                1 => method.name.clone(),
-                runs => format!("{} ({runs} runs)", method.name),
-            };
-            let cells = method.cells.iter().map(|cell| cell.map(Spread::text).unwrap_or_default());
-            table.row(std::iter::once(name).chain(cells));
-        }
-        table
+        values("accuracy %", &self.columns, &self.methods)
     }
 
     fn differences(&self) -> Option<Table> {
@@ -173,7 +147,7 @@ impl Comparison {
             return None;
         }
         let title = format!("difference to {}, points", baseline.name);
-        let mut table = Table::new(self.header(&title));
+        let mut table = Table::new(header(&title, &self.columns));
         for method in others {
             let pairs = method.cells.iter().zip(&baseline.cells);
             let cells = pairs.map(|(cell, baseline)| match (cell, baseline) {
@@ -184,6 +158,42 @@ impl Comparison {
         }
         Some(table)
     }
+}
+
+/// A title, and the names of the columns.
+pub(crate) fn header(title: &str, columns: &[Column]) -> Vec<String> {
+    let names = columns.iter().map(|column| column.name.clone());
+    [title.to_string()].into_iter().chain(names).collect()
+}
+
+/// Methods in rows, with the number of classes behind each column.
+pub(crate) fn values(title: &str, columns: &[Column], methods: &[Method]) -> Table {
+    let mut table = Table::new(header(title, columns));
+    let classes = columns.iter().map(|column| match column.num_classes {
+        Some(number) => plural(number as u64, "class", "classes"),
+        None => String::new(),
+    });
+    table.row(std::iter::once(String::new()).chain(classes));
+    for method in methods {
+        let name = match method.num_runs {
+            1 => method.name.clone(),
+            runs => format!("{} ({runs} runs)", method.name),
+        };
+        let cells = method.cells.iter().map(|cell| cell.map(Spread::text).unwrap_or_default());
+        table.row(std::iter::once(name).chain(cells));
+    }
+    table
+}
+
+/// Names in the order in which they first occur.
+pub(crate) fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut distinct: Vec<&str> = Vec::new();
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    distinct
 }
 
 fn check_comparable(
@@ -211,7 +221,7 @@ fn check_comparable(
 }
 
 impl Spread {
-    fn of(values: &[f64]) -> Option<Self> {
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let mean = mean(values.iter().copied())?;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         let deviation = (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt());

@@ -178,6 +178,14 @@ pub enum EvalError {
         /// Where it is missing.
         where_not: &'static str,
     },
+    /// Training counts of another number of classes than the annotations have.
+    #[error("the training counts are of {found} classes, the annotations of {expected}")]
+    TrainingClasses {
+        /// Number of classes of the counts.
+        found: usize,
+        /// Number of classes of the annotations.
+        expected: usize,
+    },
     /// Class tables that contradict themselves.
     #[error(transparent)]
     Counts(#[from] longtail_types::CountsError),

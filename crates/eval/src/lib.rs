@@ -31,11 +31,11 @@ pub use calibration::{Calibration, CalibrationBin, NUM_BINS};
 pub use comparison::Comparison;
 pub use confusion::ConfusionMatrix;
 pub use detection::{
-    AnnotatedImage, AnnotatedObject, AreaRange, Benchmark, DetectionClass, DetectionEvaluator,
-    DetectionMetrics, DetectionProtocol, DetectionReport, DetectionSettings, ErrorAnalysis,
-    GroundTruth, GroundTruthBuilder, GroupSource, ImageDetections, Overlap, PrecisionRecall,
-    StreamingEvaluator, TideError, TrainingCounts, detections_json, evaluate_detections,
-    write_detections,
+    AnnotatedImage, AnnotatedObject, AreaRange, Benchmark, DetectionClass, DetectionComparison,
+    DetectionEvaluator, DetectionMetrics, DetectionProtocol, DetectionReport, DetectionSettings,
+    ErrorAnalysis, GroundTruth, GroundTruthBuilder, GroupSource, ImageDetections, Overlap,
+    PrecisionRecall, StreamingEvaluator, TideError, TrainingCounts, detections_json,
+    evaluate_detections, write_detections,
 };
 pub use error::EvalError;
 pub use evaluator::ClassificationEvaluator;

@@ -233,8 +233,7 @@ pub(crate) fn check_truth(
     if let Some(training) = &settings.training {
         let (found, expected) = (training.counts.num_classes(), truth.classes.len());
         if found != expected {
-            let what = "the table of training images";
-            return Err(EvalError::ClassMismatch { what, found, expected });
+            return Err(EvalError::TrainingClasses { found, expected });
         }
     }
     let Dataset { annotations, .. } = &truth.coco.dataset;

@@ -1,6 +1,7 @@
 //! Average precision of detectors, by the protocols of COCO and LVIS.
 
 mod analysis;
+mod comparison;
 mod evaluator;
 mod federated;
 mod file_evaluation;
@@ -17,6 +18,7 @@ mod summary;
 mod text;
 
 pub use analysis::{ErrorAnalysis, TideError};
+pub use comparison::DetectionComparison;
 pub use evaluator::{DetectionEvaluator, StreamingEvaluator};
 pub use file_evaluation::evaluate_detections;
 pub use ground_truth::{AnnotatedImage, AnnotatedObject, GroundTruth, GroundTruthBuilder};

@@ -20,48 +20,58 @@ impl Comparison {
     /// # Errors
     /// If the plotting library fails.
     pub fn svg(&self, title: &str) -> Result<String, EvalError> {
-        let columns = self.columns().iter().enumerate();
-        let columns: Vec<(usize, &Column)> =
-            columns.filter(|(_, column)| column.num_classes.is_some()).collect();
-        let has_runs = self.methods().iter().any(|method| method.num_runs > 1);
-        let subtitle = match has_runs {
-            true => "accuracy, %; whiskers: one standard deviation over runs",
-            false => "accuracy, %",
-        };
-        let cells = self.methods().iter().flat_map(|method| {
-            columns.iter().filter_map(|(index, _)| method.cells.get(*index).copied().flatten())
-        });
-        let highest = cells.map(|cell| cell.mean + cell.deviation.unwrap_or_default());
-        let highest = ((highest.fold(0.0, f64::max) + 0.04) * 10.0).ceil() / 10.0;
-        draw("comparison", SIZE, |canvas| {
-            heading(canvas, title, subtitle);
-            let entries = self.methods().iter().enumerate();
-            let entries = entries.map(|(index, method)| (series_color(index), method.name.clone()));
-            let entries: Vec<_> = entries.collect();
-            let below = legend(canvas, &entries, [MARGIN, canvas.width - MARGIN], 84.0);
-            let axes = Axes {
-                left: 60.0,
-                top: below + 34.0,
-                right: canvas.width - MARGIN,
-                bottom: canvas.height - 60.0,
-                x: Scale::linear(0.0, columns.len() as f64),
-                y: Scale::linear(0.0, highest.min(1.0)),
-            };
-            axes.draw_y(canvas, "", whole_percent);
-            for (place, (index, column)) in columns.iter().enumerate() {
-                draw_column(canvas, &axes, place, *index, self.methods());
-                let middle = axes.x(place as f64 + 0.5);
-                let at = (middle, axes.bottom + 18.0);
-                canvas.text(&column.name, at, Font::bold(14.0, INK), Anchor::Middle);
-                if let Some(number) = column.num_classes {
-                    let text = plural(number as u64, "class", "classes");
-                    let at = (middle, axes.bottom + 38.0);
-                    canvas.text(&text, at, Font::new(12.0, MUTED), Anchor::Middle);
-                }
-            }
-            axes.draw_base(canvas);
-        })
+        svg(title, "accuracy, %", self.columns(), self.methods())
     }
+}
+
+/// Bars of the columns that have a number of classes.
+pub(crate) fn svg(
+    title: &str,
+    measure: &str,
+    columns: &[Column],
+    methods: &[Method],
+) -> Result<String, EvalError> {
+    let columns = columns.iter().enumerate();
+    let columns: Vec<(usize, &Column)> =
+        columns.filter(|(_, column)| column.num_classes.is_some()).collect();
+    let has_runs = methods.iter().any(|method| method.num_runs > 1);
+    let subtitle = match has_runs {
+        true => format!("{measure}; whiskers: one standard deviation over runs"),
+        false => measure.to_string(),
+    };
+    let cells = methods.iter().flat_map(|method| {
+        columns.iter().filter_map(|(index, _)| method.cells.get(*index).copied().flatten())
+    });
+    let highest = cells.map(|cell| cell.mean + cell.deviation.unwrap_or_default());
+    let highest = ((highest.fold(0.0, f64::max) + 0.04) * 10.0).ceil() / 10.0;
+    draw("comparison", SIZE, |canvas| {
+        heading(canvas, title, &subtitle);
+        let entries = methods.iter().enumerate();
+        let entries = entries.map(|(index, method)| (series_color(index), method.name.clone()));
+        let entries: Vec<_> = entries.collect();
+        let below = legend(canvas, &entries, [MARGIN, canvas.width - MARGIN], 84.0);
+        let axes = Axes {
+            left: 60.0,
+            top: below + 34.0,
+            right: canvas.width - MARGIN,
+            bottom: canvas.height - 60.0,
+            x: Scale::linear(0.0, columns.len() as f64),
+            y: Scale::linear(0.0, highest.min(1.0)),
+        };
+        axes.draw_y(canvas, "", whole_percent);
+        for (place, (index, column)) in columns.iter().enumerate() {
+            draw_column(canvas, &axes, place, *index, methods);
+            let middle = axes.x(place as f64 + 0.5);
+            let at = (middle, axes.bottom + 18.0);
+            canvas.text(&column.name, at, Font::bold(14.0, INK), Anchor::Middle);
+            if let Some(number) = column.num_classes {
+                let text = plural(number as u64, "class", "classes");
+                let at = (middle, axes.bottom + 38.0);
+                canvas.text(&text, at, Font::new(12.0, MUTED), Anchor::Middle);
+            }
+        }
+        axes.draw_base(canvas);
+    })
 }
 
 fn draw_column(canvas: &mut Canvas, axes: &Axes, place: usize, index: usize, methods: &[Method]) {

@@ -14,6 +14,7 @@ mod theme;
 mod tide;
 
 pub use class_distribution::class_distribution_svg;
+pub(crate) use comparison::svg as comparison_svg;
 
 use crate::{ClassificationReport, EvalError};
 
