@@ -1,6 +1,7 @@
 //! From file contents to RGB pixels.
 
 use std::io::Cursor;
+use std::path::Path;
 
 use image::{ImageFormat, ImageReader};
 use zune_jpeg::JpegDecoder;
@@ -20,6 +21,20 @@ use crate::{DataError, RgbImage};
 /// If the bytes are not JPEG or PNG, end too early or are damaged.
 pub fn decode_image(bytes: &[u8], item: &str) -> Result<RgbImage, DataError> {
     decode_into(bytes, item, Vec::new())
+}
+
+/// `[height, width]` of an image file, from its head.
+///
+/// # Errors
+/// If the file cannot be read, or if it is not JPEG or PNG.
+pub(crate) fn image_file_size(path: &Path) -> Result<[usize; 2], DataError> {
+    let reader = ImageReader::open(path).map_err(DataError::io(path))?;
+    let reader = reader.with_guessed_format().map_err(DataError::io(path))?;
+    let item = path.display().to_string();
+    let (width, height) = reader
+        .into_dimensions()
+        .map_err(|error| DataError::Decode { item, message: error.to_string() })?;
+    Ok([height as usize, width as usize])
 }
 
 /// The same with memory to use for the pixels: fresh memory costs a quarter of the time for photos.

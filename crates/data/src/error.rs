@@ -223,6 +223,36 @@ pub enum DataError {
         /// What the panic said.
         message: String,
     },
+    /// A file of annotations that is not JSON, or ends too early.
+    #[error("{}, line {line}, column {column}: {message}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// Column in bytes, from 1.
+        column: usize,
+        /// The parser's reason.
+        message: String,
+    },
+    /// A JSON file that is not a file of annotations.
+    #[error("{}: not a file of COCO or LVIS annotations: {message}", path.display())]
+    NotAnnotations {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Annotations that a strict reader refuses.
+    #[error("{}: {problem}{}", path.display(), and_more(*more))]
+    Annotations {
+        /// The file or folder.
+        path: PathBuf,
+        /// The first error, with its place.
+        problem: String,
+        /// How many errors there are besides.
+        more: usize,
+    },
     /// An image file of a set that was read without a folder of images.
     #[error("{image}: the set was read without a folder of images")]
     NoImageFolder {
@@ -253,7 +283,24 @@ pub(crate) fn swapped([height, width]: [usize; 2], expected: [usize; 2]) -> &'st
     if is_swapped { " (turned by an orientation tag?)" } else { "" }
 }
 
+/// How many errors there are besides the first.
+fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" (and {more} more errors)") }
+}
+
 impl DataError {
+    pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        let text = error.to_string();
+        let text = text.split(" at line ").next().unwrap_or_default();
+        let message = if error.is_eof() {
+            format!("the file ends too early: {text}")
+        } else {
+            format!("not valid JSON: {text}")
+        };
+        Self::Json { path: path.to_path_buf(), line, column, message }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         |source| Self::Io { path: path.to_path_buf(), source }
     }

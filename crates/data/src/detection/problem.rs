@@ -34,9 +34,11 @@ pub enum ProblemKind {
     AnnotationField,
     /// An annotation id that stands twice. The first stays.
     DuplicateAnnotation,
-    /// An annotation of an image that is not there, or was left out. It is left out.
+    /// An annotation of an image that is not there. It is left out.
     UnknownImage,
-    /// An annotation of a category that is not there. It is left out.
+    /// An annotation of an image that was left out. It goes with its image.
+    LeftOutImage,
+    /// An annotation of a category that is not there, or an entry of an LVIS list. It is left out.
     UnknownCategory,
     /// A box of negative size. The annotation is left out.
     NegativeBox,
@@ -80,6 +82,7 @@ impl ProblemKind {
             Self::AnnotationField => "annotation fields missing or of the wrong type",
             Self::DuplicateAnnotation => "annotation ids twice",
             Self::UnknownImage => "annotations of unknown images",
+            Self::LeftOutImage => "annotations of images left out",
             Self::UnknownCategory => "annotations of unknown categories",
             Self::NegativeBox => "boxes of negative size",
             Self::BoxOutside => "boxes outside of their image",

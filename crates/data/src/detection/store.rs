@@ -65,6 +65,10 @@ pub(super) struct Images {
 }
 
 impl Images {
+    pub(super) fn in_folder(root: Option<PathBuf>) -> Self {
+        Self { root, ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ids.len()
     }
@@ -126,10 +130,6 @@ impl<T> Lists<T> {
 
     pub(super) fn of(&self, image: usize) -> &[T] {
         &self.items[self.starts[image]..self.starts[image + 1]]
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
     }
 }
 
