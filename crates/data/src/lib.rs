@@ -43,8 +43,11 @@ pub use batch::{Batch, LabeledImages};
 pub use dataset::ImageDataset;
 pub use decode::decode_image;
 pub use detection::{
-    Annotation, DetectionDataset, DetectionDatasetBuilder, FileCheck, ImageInfo, NewAnnotation,
-    Outline, Problem, ProblemKind, Problems, ReadMode, ReadOptions, SyntheticContents,
+    Annotation, BatchPadding, CopyPaste, DetectionBatch, DetectionDataset, DetectionDatasetBuilder,
+    DetectionEpoch, DetectionLoader, DetectionLoaderConfig, DetectionPipeline,
+    DetectionPipelineConfig, DetectionSample, DetectionTransform, FileCheck, ImageInfo,
+    LargeScaleJitter, NewAnnotation, Outline, PadToSize, Partner, Problem, ProblemKind, Problems,
+    RandomIouCrop, ReadMode, ReadOptions, ResizeShortestEdge, SyntheticContents,
     SyntheticDetectionConfig, SyntheticSummary,
 };
 pub use error::DataError;

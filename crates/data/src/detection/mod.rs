@@ -6,17 +6,30 @@ mod builder;
 mod coco;
 mod dataset;
 mod files;
+mod loader;
 mod options;
+mod pipeline;
 mod problem;
 mod raw;
 mod runs;
+mod sample;
 mod segments;
 mod store;
 mod synthetic;
+mod transforms;
 
 pub use builder::{DetectionDatasetBuilder, NewAnnotation, Outline};
 pub use dataset::{DetectionDataset, ImageInfo};
+pub use loader::{
+    BatchPadding, DetectionBatch, DetectionEpoch, DetectionLoader, DetectionLoaderConfig,
+};
 pub use options::{FileCheck, ReadMode, ReadOptions};
+pub use pipeline::{DetectionPipeline, DetectionPipelineConfig};
 pub use problem::{Problem, ProblemKind, Problems};
+pub use sample::DetectionSample;
 pub use store::Annotation;
 pub use synthetic::{SyntheticContents, SyntheticDetectionConfig, SyntheticSummary};
+pub use transforms::{
+    CopyPaste, DetectionTransform, LargeScaleJitter, PadToSize, Partner, RandomIouCrop,
+    ResizeShortestEdge,
+};

@@ -7,7 +7,7 @@ use crate::RgbImage;
 
 /// Keeps decoded images until a number of bytes is reached.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     images: Vec<OnceLock<RgbImage>>,
     budget: usize,
     used: AtomicUsize,
@@ -15,18 +15,18 @@ pub(super) struct Cache {
 
 impl Cache {
     /// A cache for a set of `len` images.
-    pub(super) fn new(len: usize, budget: usize) -> Self {
+    pub(crate) fn new(len: usize, budget: usize) -> Self {
         let len = if budget > 0 { len } else { 0 };
         Self { images: (0..len).map(|_| OnceLock::new()).collect(), budget, used: 0.into() }
     }
 
     /// The image, if it is kept.
-    pub(super) fn get(&self, index: usize) -> Option<&RgbImage> {
+    pub(crate) fn get(&self, index: usize) -> Option<&RgbImage> {
         self.images.get(index)?.get()
     }
 
     /// Keeps the image if there is room.
-    pub(super) fn offer(&self, index: usize, image: &RgbImage) {
+    pub(crate) fn offer(&self, index: usize, image: &RgbImage) {
         if let Some(slot) = self.images.get(index)
             && self.reserve(image.pixels().len())
         {

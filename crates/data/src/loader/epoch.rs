@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread::{Builder, JoinHandle};
 
 use super::LoaderConfig;
 use super::cache::Cache;
 use super::maker::BatchMaker;
-use super::queue::OrderedQueue;
+use super::prefetch::{BatchSource, Prefetch};
 use crate::error::check_positive;
 use crate::{Batch, DataError, ImageDataset, Pipeline, Sampler, SamplerConfig};
 
@@ -69,32 +68,15 @@ impl Loader {
     /// Threads start here and end when the iterator is dropped. If an image cannot be loaded, the
     /// error takes the place of its batch, and the batches after it follow.
     pub fn epoch(&self, epoch: u64, start_batch: usize) -> Epoch {
-        let job =
-            Arc::new(Job { maker: self.maker.clone(), order: self.sampler.order(epoch), epoch });
-        let end = self.num_batches();
-        let start = start_batch.min(end);
-        let workers = self.config.workers.min(end - start);
-        let ahead = self.config.prefetch.unwrap_or(2 * workers).max(workers);
-        let queue = Arc::new(OrderedQueue::new(start, end, ahead));
-        let spawn = |i| {
-            let (queue, job) = (queue.clone(), job.clone());
-            Builder::new().name(format!("loader-{i}")).spawn(move || job.work(&queue))
-        };
-        // A thread that the system refuses is done without.
-        let threads: Vec<_> = (0..workers).filter_map(|i| spawn(i).ok()).collect();
-        Epoch { queue, job, threads, remaining: end - start }
+        let job = Job { maker: self.maker.clone(), order: self.sampler.order(epoch), epoch };
+        let LoaderConfig { workers, prefetch, .. } = self.config;
+        Epoch(Prefetch::new(job, start_batch, self.num_batches(), workers, prefetch))
     }
 }
 
 /// The batches of one epoch.
 #[derive(Debug)]
-pub struct Epoch {
-    queue: Arc<OrderedQueue<Result<Batch, DataError>>>,
-    job: Arc<Job>,
-    /// Empty if the caller's thread does the work.
-    threads: Vec<JoinHandle<()>>,
-    remaining: usize,
-}
+pub struct Epoch(Prefetch<Job>);
 
 /// What the workers of an epoch share.
 #[derive(Debug)]
@@ -104,14 +86,8 @@ struct Job {
     epoch: u64,
 }
 
-impl Job {
-    fn work(&self, queue: &OrderedQueue<Result<Batch, DataError>>) {
-        while let Some(batch) = queue.next_job() {
-            if let Some(result) = self.make(batch, queue.stop()) {
-                queue.finish(batch, result);
-            }
-        }
-    }
+impl BatchSource for Job {
+    type Batch = Batch;
 
     fn make(&self, batch: usize, stop: &AtomicBool) -> Option<Result<Batch, DataError>> {
         self.maker.make(&self.order, self.epoch, batch, stop)
@@ -122,31 +98,12 @@ impl Iterator for Epoch {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.remaining == 0 {
-            return None;
-        }
-        self.remaining -= 1;
-        if self.threads.is_empty() {
-            let batch = self.queue.next_job()?;
-            let result = self.job.make(batch, self.queue.stop())?;
-            self.queue.finish(batch, result);
-        }
-        self.queue.next_result()
+        self.0.next()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.remaining, Some(self.remaining))
+        (self.0.remaining(), Some(self.0.remaining()))
     }
 }
 
 impl ExactSizeIterator for Epoch {}
-
-impl Drop for Epoch {
-    fn drop(&mut self) {
-        self.queue.close();
-        for thread in self.threads.drain(..) {
-            // A panic inside a worker was caught and handed over as an error.
-            let _ = thread.join();
-        }
-    }
-}

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,22 +27,6 @@ pub(super) struct BatchMaker {
 impl BatchMaker {
     /// Batch number `batch` of an epoch with this `order`; `None` once `stop` is set.
     pub(super) fn make(
-        &self,
-        order: &[usize],
-        epoch: u64,
-        batch: usize,
-        stop: &AtomicBool,
-    ) -> Option<Result<Batch, DataError>> {
-        let work = || self.make_unguarded(order, epoch, batch, stop);
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            let message = text.unwrap_or("no message").to_owned();
-            Some(Err(DataError::WorkerPanicked { batch, message }))
-        })
-    }
-
-    fn make_unguarded(
         &self,
         order: &[usize],
         epoch: u64,

@@ -27,7 +27,7 @@ pub struct ColorJitter {
 type Enhance = fn(&mut RgbImage, f64);
 
 impl ColorJitter {
-    pub(super) fn validate(&self) -> Result<(), DataError> {
+    pub(crate) fn validate(&self) -> Result<(), DataError> {
         for (name, value) in [
             ("color-jitter.brightness", self.brightness),
             ("color-jitter.contrast", self.contrast),
@@ -43,7 +43,7 @@ impl ColorJitter {
         Err(DataError::setting("color-jitter.hue", "a number in [0, 0.5]", self.hue))
     }
 
-    pub(super) fn apply<'a>(
+    pub(crate) fn apply<'a>(
         &self,
         mut image: Cow<'a, RgbImage>,
         context: &mut Context<'_>,

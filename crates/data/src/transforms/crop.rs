@@ -22,7 +22,7 @@ pub enum Fill {
 
 impl Fill {
     /// The colour to write, and whether the pixels become blank.
-    pub(super) fn color(self, mean_color: [u8; 3]) -> ([u8; 3], bool) {
+    pub(crate) fn color(self, mean_color: [u8; 3]) -> ([u8; 3], bool) {
         match self {
             Self::Mean => (mean_color, true),
             Self::Color(color) => (color, false),

@@ -23,7 +23,7 @@ impl Default for HorizontalFlip {
 }
 
 impl HorizontalFlip {
-    pub(super) fn validate(&self) -> Result<(), DataError> {
+    pub(crate) fn validate(&self) -> Result<(), DataError> {
         check_probability("horizontal-flip.probability", self.probability)
     }
 

@@ -35,6 +35,7 @@ pub use pipeline::Pipeline;
 pub use preset::{PipelineConfig, Preset};
 pub use rand_augment::RandAugment;
 pub use random_resized_crop::RandomResizedCrop;
+pub(crate) use resize::resize_box;
 pub use resize::{Resize, ResizeShorter};
 
 use crate::{DataError, RgbImage};

@@ -21,7 +21,7 @@ pub struct Resize {
 }
 
 impl Resize {
-    pub(super) fn validate(&self) -> Result<(), DataError> {
+    pub(crate) fn validate(&self) -> Result<(), DataError> {
         check_positive("resize.width", self.width)?;
         check_positive("resize.height", self.height)
     }
@@ -44,7 +44,7 @@ pub struct ResizeShorter {
 }
 
 impl ResizeShorter {
-    pub(super) fn validate(&self) -> Result<(), DataError> {
+    pub(crate) fn validate(&self) -> Result<(), DataError> {
         check_positive("resize-shorter.size", self.size)
     }
 
@@ -65,7 +65,7 @@ thread_local! {
 }
 
 /// Resizes the rectangle `[left, top, width, height]`; no pixel outside it has an influence.
-pub(super) fn resize_box<'a>(
+pub(crate) fn resize_box<'a>(
     image: Cow<'a, RgbImage>,
     [left, top, from_width, from_height]: [usize; 4],
     [width, height]: [usize; 2],
