@@ -6,6 +6,12 @@
 //! written as `report.json`, `report.md`, `classes.csv` and SVG plots. A [`Comparison`] sets several
 //! reports side by side.
 //!
+//! A [`StreamingEvaluator`] takes the detections of one image after another and makes a
+//! [`DetectionReport`]: average precision by the rules of COCO or LVIS, for boxes or masks, by size,
+//! by class and by class frequency, with precision over recall, confusion and kinds of errors.
+//! [`evaluate_detections`] does the same with files alone; a [`DetectionComparison`] sets several
+//! detectors side by side, seed by seed.
+//!
 //! Everything here runs on the host with plain slices: any model, in any framework, can be measured.
 //! Nothing is reported as 0 that was not measured: a group without classes, a class without test
 //! images and the calibration of scores that are no probabilities are absent.

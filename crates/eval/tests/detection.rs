@@ -27,10 +27,13 @@ struct Expected {
     sum_of_scores: f64,
 }
 
+/// Image, class, box (x, y, width, height), score, mask.
+type Row = (u64, u64, f64, f64, f64, f64, f64, String);
+
 #[derive(Deserialize)]
 struct Case {
     annotations: Value,
-    detections: Vec<(u64, u64, f64, f64, f64, f64, f64, String)>,
+    detections: Vec<Row>,
     boxes: Expected,
     masks_with_boxes: Expected,
     masks: Expected,

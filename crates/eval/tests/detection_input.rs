@@ -310,7 +310,7 @@ fn streamed_detections_are_refused_and_change_nothing() {
     }
     let error = evaluator.add_image(70, &[]).unwrap_err().to_string();
     assert_eq!(error, "image 70 is not in the ground truth");
-    evaluator.add_image(7, &[good.clone()]).unwrap();
+    evaluator.add_image(7, std::slice::from_ref(&good)).unwrap();
     let error = evaluator.add_image(7, &[]).unwrap_err().to_string();
     assert_eq!(error, "image 7 was evaluated already");
     let report = evaluator.finish().unwrap();
@@ -318,7 +318,7 @@ fn streamed_detections_are_refused_and_change_nothing() {
 
     let settings = DetectionSettings::new("x", Overlap::Masks);
     let mut evaluator = StreamingEvaluator::new(truth, settings.clone()).unwrap();
-    let error = evaluator.add_image(7, &[good.clone()]).unwrap_err().to_string();
+    let error = evaluator.add_image(7, std::slice::from_ref(&good)).unwrap_err().to_string();
     assert_eq!(error, "detection 0 of image 7: it has no mask, but masks are evaluated");
     let mask = Mask::new([25, 0], [1, 6], vec![true; 6]);
     let error = evaluator.add_image(7, &[Detection { mask, ..good }]).unwrap_err().to_string();

@@ -9,11 +9,12 @@ use longtail_types::Detection;
 use super::{
     analysis::ErrorAnalysis,
     federated,
-    ground_truth::{GroundTruth, coco_box},
+    ground_truth::GroundTruth,
     mask_code::encode_mask,
     read_results::mask_problem,
     report::DetectionReport,
     settings::{Benchmark, DetectionSettings, Overlap},
+    truth_builder::coco_box,
 };
 use crate::EvalError;
 

@@ -8,9 +8,10 @@ use longtail_types::{ClassMap, FrequencyGroup};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    ground_truth::{GroundTruth, pixels},
+    ground_truth::GroundTruth,
     locate::{self, bad_entry},
     settings::Benchmark,
+    truth_builder::pixels,
 };
 use crate::EvalError;
 

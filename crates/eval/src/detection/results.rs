@@ -8,9 +8,9 @@ use longtail_types::{ClassMap, Detection};
 use serde::Serialize;
 
 use super::{
-    ground_truth::{coco_box, pixels},
     mask_code::encode_mask,
     settings::Overlap,
+    truth_builder::{coco_box, pixels},
 };
 use crate::EvalError;
 
