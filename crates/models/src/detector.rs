@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use longtail_losses::{ClassificationLoss, StatisticsUpdate};
+use longtail_losses::{ClassificationLoss, LossError, StatisticsUpdate};
 use longtail_ops::ImageBatch;
 use longtail_types::{Detection, Instance};
 
@@ -10,6 +10,7 @@ use crate::detector_losses::{DetectorLosses, StepKey};
 use crate::error::ModelError;
 use crate::raw_detection::RawDetection;
 use crate::rcnn::RCnn;
+use crate::retinanet::RetinaNet;
 
 /// What of a detector stops training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum FreezeScope {
 pub enum Detector {
     /// Faster, Mask or Cascade R-CNN.
     RCnn(RCnn),
+    /// One stage.
+    RetinaNet(RetinaNet),
 }
 
 impl Detector {
@@ -50,6 +53,7 @@ impl Detector {
     ) -> Result<DetectorLosses, ModelError> {
         match self {
             Self::RCnn(detector) => detector.losses(batch, targets, key),
+            Self::RetinaNet(detector) => detector.losses(batch, targets),
         }
     }
 
@@ -74,6 +78,7 @@ impl Detector {
     pub fn predict(&self, batch: &ImageBatch) -> Result<Vec<Vec<RawDetection>>, ModelError> {
         match self {
             Self::RCnn(detector) => detector.predict(batch),
+            Self::RetinaNet(detector) => detector.predict(batch),
         }
     }
 
@@ -86,6 +91,7 @@ impl Detector {
     pub fn has_masks(&self) -> bool {
         match self {
             Self::RCnn(detector) => detector.has_masks(),
+            Self::RetinaNet(_) => false,
         }
     }
 
@@ -95,6 +101,7 @@ impl Detector {
             Self::RCnn(detector) => {
                 detector.roi_heads.stages.iter().map(|stage| stage.loss.get()).collect()
             }
+            Self::RetinaNet(detector) => vec![detector.classification_loss()],
         }
     }
 
@@ -103,6 +110,7 @@ impl Detector {
             Self::RCnn(detector) => {
                 detector.roi_heads.stages.iter_mut().map(|stage| stage.loss.get_mut()).collect()
             }
+            Self::RetinaNet(detector) => vec![detector.classification_loss_mut()],
         }
     }
 
@@ -152,11 +160,13 @@ impl Detector {
             loss.load_state(own.into_iter().map(strip).collect())?;
             state = others;
         }
-        if state.is_empty() {
-            return Ok(());
+        match (state.first(), self.classification_losses().first()) {
+            (Some((name, _)), Some(loss)) => {
+                let message = format!("{name} is not a statistic of this detector");
+                Err(LossError::State { method: loss.layout().method(), message }.into())
+            }
+            _ => Ok(()),
         }
-        let found = expected + 1;
-        Err(ModelError::LossCount { what: "saved statistics", expected, found })
     }
 
     /// Stops the training of some of the parameters; batch norms among them use their running
@@ -175,6 +185,16 @@ impl Detector {
                     stage.box_predictor.cls_score = classifier.unfreeze();
                 }
                 Self::RCnn(detector)
+            }
+            (Self::RetinaNet(mut detector), FreezeScope::BackboneStages(count)) => {
+                detector.backbone.body = detector.backbone.body.freeze_stages(count);
+                Self::RetinaNet(detector)
+            }
+            (Self::RetinaNet(detector), FreezeScope::AllButClassifier) => {
+                let mut detector = detector.freeze();
+                let tower = &mut detector.head.classification_head;
+                tower.cls_logits = tower.cls_logits.clone().unfreeze();
+                Self::RetinaNet(detector)
             }
         }
     }

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::detector::Detector;
 use crate::error::ModelError;
 use crate::rcnn::{CascadeRcnnConfig, FasterRcnnConfig, MaskRcnnConfig};
+use crate::retinanet_config::RetinaNetConfig;
 use crate::weight_init::WeightInit;
 
-/// Which detector: `kind = "faster-rcnn" | "mask-rcnn" | "cascade-rcnn"`, with a table
-/// for each of its parts. Defaults are torchvision's; unknown keys are errors.
+/// Which detector: `kind = "faster-rcnn" | "mask-rcnn" | "cascade-rcnn" | "retinanet"`, with a
+/// table for each of its parts. Defaults are torchvision's; unknown keys are errors.
 #[allow(clippy::large_enum_variant, reason = "a program has one or two of them")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -21,6 +22,9 @@ pub enum DetectorConfig {
     MaskRcnn(MaskRcnnConfig),
     /// Three box heads in a row, with or without masks.
     CascadeRcnn(CascadeRcnnConfig),
+    /// One stage, boxes.
+    #[serde(rename = "retinanet")]
+    RetinaNet(RetinaNetConfig),
 }
 
 impl DetectorConfig {
@@ -40,6 +44,7 @@ impl DetectorConfig {
             Self::FasterRcnn(config) => Detector::RCnn(config.init(loss, init)?),
             Self::MaskRcnn(config) => Detector::RCnn(config.init(loss, init)?),
             Self::CascadeRcnn(config) => Detector::RCnn(config.init(loss, init)?),
+            Self::RetinaNet(config) => Detector::RetinaNet(config.init(loss, init)?),
         })
     }
 
@@ -49,6 +54,7 @@ impl DetectorConfig {
             Self::FasterRcnn(_) => "faster-rcnn",
             Self::MaskRcnn(_) => "mask-rcnn",
             Self::CascadeRcnn(_) => "cascade-rcnn",
+            Self::RetinaNet(_) => "retinanet",
         }
     }
 
@@ -57,7 +63,7 @@ impl DetectorConfig {
         match self {
             Self::MaskRcnn(_) => true,
             Self::CascadeRcnn(config) => config.mask_head.is_some(),
-            Self::FasterRcnn(_) => false,
+            Self::FasterRcnn(_) | Self::RetinaNet(_) => false,
         }
     }
 }
@@ -74,7 +80,7 @@ mod tests {
     fn defaults_need_no_tables() {
         let faster = parse(r#"{"kind": "faster-rcnn"}"#).unwrap();
         assert_eq!(faster, DetectorConfig::FasterRcnn(Default::default()));
-        for kind in ["faster-rcnn", "mask-rcnn", "cascade-rcnn"] {
+        for kind in ["faster-rcnn", "mask-rcnn", "cascade-rcnn", "retinanet"] {
             let config = parse(&format!(r#"{{"kind": "{kind}"}}"#)).unwrap();
             assert_eq!(config.name(), kind);
             assert_eq!(config.has_masks(), kind == "mask-rcnn");

@@ -26,9 +26,13 @@ pub struct DetectorLosses {
 }
 
 impl DetectorLosses {
-    /// Sum of all losses, `[1]`; `None` if there are none.
-    pub fn total(&self) -> Option<Tensor<1>> {
-        self.losses.iter().map(|(_, loss)| loss.clone()).reduce(|a, b| a + b)
+    /// Sum of all losses, `[1]`.
+    ///
+    /// # Panics
+    /// If there are none; a detector gives at least two.
+    pub fn total(&self) -> Tensor<1> {
+        let losses = self.losses.iter().map(|(_, loss)| loss.clone()).collect();
+        Tensor::cat(losses, 0).sum()
     }
 
     /// A loss by its name.

@@ -58,7 +58,7 @@ fn torchvision_agrees() {
     let batch = image(&expected, &device.autodiff());
     let losses = model.losses(&batch, &[targets(&expected, 0)]).unwrap();
     assert_losses(&losses.losses, &expected);
-    let gradients = losses.total().unwrap().backward();
+    let gradients = losses.total().backward();
     assert_gradients(&gradient_norms(&model, &gradients), &expected);
 }
 
@@ -128,7 +128,7 @@ fn images_without_objects_train_the_classifier_alone() {
     let expected = 0.75 * 1e-4 * -f64::ln(0.99) * f64::from(num_entries);
     let classification = values(losses.get("classification").unwrap().clone());
     assert_close("classification", &classification, &[expected], 0.2);
-    let norms = gradient_norms(&model, &losses.total().unwrap().backward());
+    let norms = gradient_norms(&model, &losses.total().backward());
     assert_eq!(norms["head.regression_head.bbox_reg.weight"], 0.0);
     assert!(norms["head.classification_head.cls_logits.weight"] > 0.0);
     assert!(norms.values().all(|norm| norm.is_finite()));
@@ -145,7 +145,7 @@ fn one_pixel_objects_and_objects_outside_have_finite_losses() {
         object(2, [-1e6, -1e6, 1e6, 1e6]),
     ];
     let losses = model.losses(&batch(&[[70, 100]], &device), &[objects]).unwrap();
-    let norms = gradient_norms(&model, &losses.total().unwrap().backward());
+    let norms = gradient_norms(&model, &losses.total().backward());
     assert!(norms.len() > 60 && norms.values().all(|norm| norm.is_finite()), "{norms:?}");
 }
 
@@ -164,7 +164,7 @@ fn every_layout_of_a_loss_works() {
         let mut model = make(&tiny(), loss, &device);
         let objects = vec![object(1, [10.0, 10.0, 60.0, 64.0])];
         let losses = model.losses(&batch(&[[70, 100]], &device), &[objects]).unwrap();
-        assert!(values(losses.total().unwrap())[0].is_finite());
+        assert!(values(losses.total())[0].is_finite());
         let before = model.classification_loss().state();
         for update in losses.updates {
             model.classification_loss_mut().apply(update).unwrap();

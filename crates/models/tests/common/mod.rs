@@ -1,8 +1,6 @@
 //! Values and weights by the formula of xtask/reference/models.py.
 #![allow(dead_code, reason = "every test binary uses a part")]
 
-pub(crate) mod detector;
-
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
