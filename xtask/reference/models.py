@@ -4,6 +4,8 @@
     python xtask/reference/models.py first  # for the unit test of weight_init.rs
     python xtask/reference/models.py save ARCH OUT.pth      # a torchvision model and, printed, its logits
     python xtask/reference/models.py check ARCH IN.safetensors  # loads strictly, prints the logits
+    python xtask/reference/models.py save-detector ARCH OUT.pth  # a detector and its detections
+    python xtask/reference/models.py check-detector ARCH IN.safetensors  # loads strictly, detections
 
 `numbers` writes cifar_resnet20.json and heads.json (in float64) and torchvision_resnet18.json and
 torchvision_resnet50.json (in float32, 24 values of each map). Weights and images come from a
@@ -222,6 +224,46 @@ def show_logits(model):
         print(json.dumps(model.double()(value("image:1", 2, 3, 64, 96).double()).flatten().tolist()))
 
 
+# Gain of the layers whose outputs must stay small, so that scores differ and boxes stay near.
+GAINS = {
+    "rpn.head.cls_logits.weight": 0.1,
+    "rpn.head.bbox_pred.weight": 0.05,
+    "roi_heads.box_predictor.cls_score.weight": 0.03,
+    "roi_heads.box_predictor.bbox_pred.weight": 0.1,
+    "head.classification_head.cls_logits.weight": 0.02,
+    "head.regression_head.bbox_reg.weight": 0.05,
+}
+
+
+def detector(arch, classes):
+    size = dict(min_size=128, max_size=160)
+    kind = torchvision.models.detection
+    if arch.startswith("retinanet"):
+        limits = dict(score_thresh=0.0, detections_per_img=30)
+    else:
+        limits = dict(box_score_thresh=0.0, box_detections_per_img=30, rpn_post_nms_top_n_test=100)
+    make = getattr(kind, arch)
+    return make(weights=None, weights_backbone=None, num_classes=classes, **size, **limits)
+
+
+def show_detections(model):
+    """In float64: the image of value("image:1"), 128 high and 160 wide."""
+    model.eval()
+    image = (value("image:1", 3, 128, 160) + 1) / 2
+    with torch.no_grad():
+        found = model.double()([image.double()])[0]
+    masks = found.get("masks")
+    print(json.dumps({
+        "height": 128, "width": 160, "seed": 1, "padded": [1, 3, 128, 160],
+        "detections": {
+            "boxes": found["boxes"].tolist(),
+            "labels": found["labels"].tolist(),
+            "scores": found["scores"].tolist(),
+            "masks": None if masks is None else masks.shape[0],
+        },
+    }))
+
+
 def read_safetensors(path):
     raw = Path(path).read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
@@ -266,6 +308,19 @@ def main():
             model = torchvision_model(arch, state["fc.weight"].shape[0])
             model.load_state_dict(state, strict=True)
             show_logits(model)
+        case ["save-detector", arch, path]:
+            model = fill(detector(arch, 13), "bn3")
+            state = model.state_dict()
+            for name, gain in GAINS.items():
+                if name in state:
+                    state[name] *= gain
+            torch.save(state, path)
+            show_detections(model)
+        case ["check-detector", arch, path]:
+            state = read_safetensors(path)
+            model = detector(arch, 13)
+            model.load_state_dict(state, strict=True)
+            show_detections(model)
         case _:
             sys.exit(__doc__)
 

@@ -117,6 +117,13 @@ impl BackboneConfig {
         }
     }
 
+    /// Name of the architecture of a ResNet, whatever its width and norm; "resnet" for one that has
+    /// no name.
+    pub fn name_of(resnet: &ResNetConfig) -> &'static str {
+        let is_this = |config: &Self| config.resnet().is_some_and(|config| config.is_like(resnet));
+        Self::ALL.into_iter().find(is_this).map_or("resnet", Self::name)
+    }
+
     fn architecture(self) -> Architecture {
         let resnet =
             |depths, is_bottleneck| Architecture::ResNet(ResNetConfig::new(depths, is_bottleneck));
@@ -183,18 +190,21 @@ impl Backbone {
         }
     }
 
-    /// Name of the architecture; "resnet" for one that has no [`BackboneConfig`].
+    /// Name of the architecture; "resnet" or "cifar-resnet" for one that has no [`BackboneConfig`].
     pub fn name(&self) -> &'static str {
-        let is_this = |config: &BackboneConfig| match (self, config.architecture()) {
-            (Self::ResNet(network), Architecture::ResNet(config)) => {
-                network.config().is_like(&config)
+        match self {
+            Self::ResNet(network) => BackboneConfig::name_of(network.config()),
+            Self::Cifar(network) => {
+                let is_this = |config: &BackboneConfig| match config.architecture() {
+                    Architecture::Cifar(config) => {
+                        network.blocks_per_stage() == config.blocks_per_stage
+                    }
+                    Architecture::ResNet(_) => false,
+                };
+                let found = BackboneConfig::ALL.into_iter().find(is_this);
+                found.map_or("cifar-resnet", BackboneConfig::name)
             }
-            (Self::Cifar(network), Architecture::Cifar(config)) => {
-                network.blocks_per_stage() == config.blocks_per_stage
-            }
-            _ => false,
-        };
-        BackboneConfig::ALL.into_iter().find(is_this).map_or("resnet", BackboneConfig::name)
+        }
     }
 }
 

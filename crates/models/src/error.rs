@@ -7,6 +7,7 @@ use longtail_losses::LossError;
 use longtail_ops::OpsError;
 
 use crate::backbone::BackboneConfig;
+use crate::weight_sets::WeightSet;
 
 /// Errors of the models crate.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,12 @@ pub enum ModelError {
     /// A backbone name that does not exist.
     #[error("unknown backbone \"{name}\"; there are {}", BackboneConfig::ALL.map(BackboneConfig::name).join(", "))]
     UnknownBackbone {
+        /// As given.
+        name: String,
+    },
+    /// A set of published weights that does not exist.
+    #[error("unknown weight set \"{name}\"; there are {}", weight_set_names())]
+    UnknownWeightSet {
         /// As given.
         name: String,
     },
@@ -144,6 +151,10 @@ pub enum ModelError {
         /// Why not.
         reason: String,
     },
+}
+
+fn weight_set_names() -> String {
+    WeightSet::ALL.iter().map(|set| set.name).collect::<Vec<_>>().join(", ")
 }
 
 /// A tensor whose shape in the file is not the model's.
