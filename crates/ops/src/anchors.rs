@@ -119,7 +119,7 @@ fn grid(base: &[BBox], image_size: [usize; 2], [height, width]: [usize; 2]) -> V
 mod tests {
     use super::*;
 
-    /// AnchorGenerator()._defaults of torchvision 0.29: `cell_anchors` of the two detectors.
+    /// `cell_anchors` of the detectors of torchvision 0.29.
     #[test]
     fn base_anchors_are_those_of_torchvision() {
         let first: Vec<[f32; 4]> =

@@ -5,6 +5,7 @@ mod blocks;
 mod conv;
 mod correlate;
 mod elementwise;
+mod level_rois;
 mod norm;
 mod parallel;
 mod planes;
