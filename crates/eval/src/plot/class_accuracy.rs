@@ -47,53 +47,87 @@ pub(crate) fn svg(report: &ClassificationReport) -> Result<String, EvalError> {
 
 /// One bar per class, sorted, with the mean of each group across its bars.
 fn draw_bars(canvas: &mut Canvas, report: &ClassificationReport) {
-    let order = report.by_frequency();
-    let names = order.iter().map(|&label| report.classes[label].name.as_str());
-    let slots = Slots::new(canvas, names.collect());
-    let axes = slots.axes(canvas, Scale::linear(0.0, 1.0));
-    axes.draw_y(canvas, "accuracy, %", whole_percent);
-    let is_dense = order.len() > 20;
-    let font = Font::new(if is_dense { 10.0 } else { 12.0 }, INK);
-    for (place, &label) in order.iter().enumerate() {
+    let bars = report.by_frequency().into_iter().map(|label| {
         let class = &report.classes[label];
+        Bar {
+            name: &class.name,
+            number: Some(class.train_images),
+            share: class.accuracy,
+            color: group_color(class.group),
+        }
+    });
+    let means = GROUPS
+        .into_iter()
+        .filter_map(|group| Some((group_color(group), report.shots.group(group)?.accuracy)));
+    let name =
+        "classes, from most to fewest training images (number in the bar; dashes: group mean)";
+    bars_with_means(
+        canvas,
+        &bars.collect::<Vec<_>>(),
+        &means.collect::<Vec<_>>(),
+        ["accuracy, %", name],
+    );
+}
+
+/// A class on a bar plot.
+pub(crate) struct Bar<'a> {
+    pub(crate) name: &'a str,
+    /// Stands inside the foot of the bar.
+    pub(crate) number: Option<u64>,
+    /// Height of the bar; `n/a` without.
+    pub(crate) share: Option<f64>,
+    /// That of its group.
+    pub(crate) color: Color,
+}
+
+/// Bars, and the means of groups across the bars of a colour that stand side by side; names of the
+/// upright and of the level axis.
+pub(crate) fn bars_with_means(
+    canvas: &mut Canvas,
+    bars: &[Bar],
+    means: &[(Color, f64)],
+    names: [&str; 2],
+) {
+    let slots = Slots::new(canvas, bars.iter().map(|bar| bar.name).collect());
+    let axes = slots.axes(canvas, Scale::linear(0.0, 1.0));
+    axes.draw_y(canvas, names[0], whole_percent);
+    let is_dense = bars.len() > 20;
+    let font = Font::new(if is_dense { 10.0 } else { 12.0 }, INK);
+    for (place, bar) in bars.iter().enumerate() {
         let [left, right] = slots.bar(&axes, place);
         let middle = (left + right) / 2.0;
-        let Some(accuracy) = class.accuracy else {
+        let Some(share) = bar.share else {
             let at = (middle, axes.bottom - 10.0);
             canvas.text("n/a", at, Font::new(11.0, MUTED), Anchor::Middle);
             continue;
         };
-        let top = axes.y(accuracy);
-        let color = group_color(class.group);
-        canvas.rect([left, top, right, axes.bottom], color);
-        // The number of training images stands inside the foot of the bar.
-        let images = thousands(class.train_images);
-        let small = Font::new(10.5, color.ink());
-        if small.width(&images) < right - left && axes.bottom - top > 22.0 {
-            canvas.text(&images, (middle, axes.bottom - 10.0), small, Anchor::Middle);
+        let top = axes.y(share);
+        canvas.rect([left, top, right, axes.bottom], bar.color);
+        let number = bar.number.map(thousands).unwrap_or_default();
+        let small = Font::new(10.5, bar.color.ink());
+        if small.width(&number) < right - left && axes.bottom - top > 22.0 {
+            canvas.text(&number, (middle, axes.bottom - 10.0), small, Anchor::Middle);
         }
     }
-    for group in GROUPS {
-        let mut places = (0..order.len()).filter(|&p| report.classes[order[p]].group == group);
-        let (Some(first), Some(accuracy)) = (places.next(), report.shots.group(group)) else {
-            continue;
-        };
+    for &(color, mean) in means {
+        let is_member = |place: &usize| bars[*place].color == color;
+        let mut places = (0..bars.len()).filter(is_member);
+        let Some(first) = places.next() else { continue };
         let last = places.next_back().unwrap_or(first);
-        let ends = [slots.left(&axes, first) + 2.0, slots.left(&axes, last + 1) - 2.0];
-        canvas.dashes(ends, axes.y(accuracy.accuracy), INK);
+        if (first..=last).all(|place| is_member(&place)) {
+            let ends = [slots.left(&axes, first) + 2.0, slots.left(&axes, last + 1) - 2.0];
+            canvas.dashes(ends, axes.y(mean), INK);
+        }
     }
-    for (place, &label) in order.iter().enumerate() {
-        let Some(accuracy) = report.classes[label].accuracy else { continue };
+    for (place, bar) in bars.iter().enumerate() {
+        let Some(share) = bar.share else { continue };
         let [left, right] = slots.bar(&axes, place);
-        let text =
-            if is_dense { whole_percent(accuracy) } else { format!("{:.1}", 100.0 * accuracy) };
-        let at = ((left + right) / 2.0, axes.y(accuracy) - 10.0);
+        let text = if is_dense { whole_percent(share) } else { format!("{:.1}", 100.0 * share) };
+        let at = ((left + right) / 2.0, axes.y(share) - 10.0);
         canvas.patched_text(&text, at, font);
     }
     axes.draw_base(canvas);
-    let name =
-        "classes, from most to fewest training images (number in the bar; dashes: group mean)";
-    slots.draw_names(canvas, &axes, name);
+    slots.draw_names(canvas, &axes, names[1]);
 }
 
 /// One dot per class at its number of training images.
@@ -123,7 +157,7 @@ pub(crate) fn scatter(canvas: &mut Canvas, dots: &[(u64, f64, Color)], names: [&
     let opacity = (150.0 / dots.len().max(1) as f64).clamp(0.25, 0.7);
     for &(number, share, color) in dots {
         let at = (axes.x(number as f64), axes.y(share));
-        canvas.dot(at, 3.6, color.opacity(opacity));
+        canvas.dot(at, if dots.len() < 100 { 5.0 } else { 3.6 }, color.opacity(opacity));
     }
     let window = (dots.len() / 10).max(5);
     let line = dots.windows(window).filter_map(|near| {

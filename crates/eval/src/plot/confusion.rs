@@ -54,8 +54,7 @@ pub(crate) fn of_detection(
     let names: Vec<&str> = names.chain(["background"]).collect();
     let map = Map { cells: shares(&analysis.confusion, &cell_of, num_groups + 1), names };
     let subtitle = format!(
-        "share of each row, %; frequent classes first, background last; overlap from {:.2}, score \
-         from {}; {}",
+        "share of each row, %; frequent first, background last; overlap ≥ {:.2}, score ≥ {}; {}",
         analysis.overlap,
         analysis.min_score,
         plural(analysis.num_images, "image", "images"),
