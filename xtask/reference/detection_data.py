@@ -109,5 +109,26 @@ def masks(path):
     Path(path).write_text(json.dumps(data, separators=(",", ":")))
 
 
+def repeat_factors():
+    """The set of the sampler's tests: 61 images, see crates/data/src/detection/sampler/order.rs."""
+    images = [[0] * (2 if i % 2 == 0 else 1) if i < 50 else [] for i in range(61)]
+    for i in range(5):
+        images[i] += [1, 1, 1]
+    images[7] += [2]
+    by_image = np.zeros(3)
+    by_instance = np.zeros(3)
+    for labels in images:
+        np.add.at(by_instance, labels, 1)
+        by_image[list(set(labels))] += 1
+    by_image, by_instance = by_image / len(images), by_instance / by_instance.sum()
+    cases = [("image", by_image, 0.3, 0.5), ("instance", by_instance, 0.3, 0.5),
+             ("both", np.sqrt(by_image * by_instance), 0.3, 0.5), ("1 / f", by_image, 1, 1)]
+    for name, frequency, threshold, exponent in cases:
+        of_class = np.maximum(1, (threshold / frequency) ** exponent)
+        factors = [max([1.0] + [of_class[c] for c in labels]) for labels in images]
+        print(name, [float(factors[i]) for i in [0, 7, 9, 50]], float(np.sum(factors)))
+
+
 if __name__ == "__main__":
-    {"masks": masks, "coco100": lambda path: coco100(Path(path))}[sys.argv[1]](*sys.argv[2:])
+    commands = {"masks": masks, "coco100": coco100, "repeat-factors": repeat_factors}
+    commands[sys.argv[1]](*map(Path, sys.argv[2:]))

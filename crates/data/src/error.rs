@@ -243,6 +243,22 @@ pub enum DataError {
         /// What is wrong.
         message: String,
     },
+    /// A folder without annotations.
+    #[error("{}: no annotations in it; expected {expected}", path.display())]
+    NoAnnotationFiles {
+        /// The folder.
+        path: PathBuf,
+        /// What such a folder holds.
+        expected: &'static str,
+    },
+    /// A `data.yaml` of YOLO that cannot be understood.
+    #[error("{}: {message}", path.display())]
+    YoloSettings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        message: String,
+    },
     /// Annotations that a strict reader refuses.
     #[error("{}: {problem}{}", path.display(), and_more(*more))]
     Annotations {

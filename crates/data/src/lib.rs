@@ -43,11 +43,12 @@ pub use batch::{Batch, LabeledImages};
 pub use dataset::ImageDataset;
 pub use decode::decode_image;
 pub use detection::{
-    Annotation, BatchPadding, CopyPaste, DetectionBatch, DetectionDataset, DetectionDatasetBuilder,
-    DetectionEpoch, DetectionLoader, DetectionLoaderConfig, DetectionPipeline,
-    DetectionPipelineConfig, DetectionSample, DetectionTransform, FileCheck, ImageInfo,
-    LargeScaleJitter, NewAnnotation, Outline, PadToSize, Partner, Problem, ProblemKind, Problems,
-    RandomIouCrop, ReadMode, ReadOptions, ResizeShortestEdge, SyntheticContents,
+    Annotation, AnnotationForm, BatchPadding, CopyPaste, DetectionBatch, DetectionDataset,
+    DetectionDatasetBuilder, DetectionEpoch, DetectionLoader, DetectionLoaderConfig,
+    DetectionPipeline, DetectionPipelineConfig, DetectionSample, DetectionSampler,
+    DetectionSamplerConfig, DetectionTransform, FileCheck, ImageInfo, LargeScaleJitter,
+    NewAnnotation, Outline, PadToSize, Partner, Problem, ProblemKind, Problems, RandomIouCrop,
+    ReadMode, ReadOptions, RepeatFrequency, ResizeShortestEdge, SyntheticContents,
     SyntheticDetectionConfig, SyntheticSummary,
 };
 pub use error::DataError;

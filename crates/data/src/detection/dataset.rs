@@ -85,6 +85,12 @@ impl DetectionDataset {
         self.store.images.size(self.at(index))
     }
 
+    /// Name of the file of an image as in the annotations, without the folder of images; `None`
+    /// for pixels in memory.
+    pub fn file_name(&self, index: usize) -> Option<&str> {
+        self.store.images.name(self.at(index))
+    }
+
     /// What an image is called in messages: its file, or its id.
     pub fn item_name(&self, index: usize) -> String {
         let at = self.at(index);

@@ -1,6 +1,7 @@
 //! Checks of image files.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::assemble::KindAndMessage;
 use super::raw::RawImage;
@@ -57,7 +58,37 @@ fn find<'a>(root: &Path, name: &'a str) -> Option<&'a str> {
 }
 
 fn decoded_size(path: &Path) -> Result<[usize; 2], DataError> {
-    let bytes = std::fs::read(path).map_err(DataError::io(path))?;
+    let bytes = fs::read(path).map_err(DataError::io(path))?;
     let size = |image: RgbImage| [image.height(), image.width()];
     decode_image(&bytes, &path.to_string_lossy()).map(size)
+}
+
+/// Files of a folder with one of the endings, in any case, sorted by name.
+pub(super) fn files_in(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
+    let entries = fs::read_dir(folder).map_err(DataError::io(folder))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(DataError::io(folder))?.path();
+        if has_ending(&path, endings) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Whether a file name has one of the endings, in any case.
+pub(super) fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    let is_one =
+        |ending: &std::ffi::OsStr| endings.iter().any(|known| ending.eq_ignore_ascii_case(known));
+    path.extension().is_some_and(is_one)
+}
+
+/// The lines of a text file that are not blank, with their numbers from 1.
+pub(super) fn read_lines(path: &Path) -> Result<Vec<(usize, String)>, DataError> {
+    let bytes = fs::read(path).map_err(DataError::io(path))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    Ok(lines.map(|(number, line)| (number, line.to_owned())).collect())
 }

@@ -13,12 +13,16 @@ mod problem;
 mod raw;
 mod runs;
 mod sample;
+mod sampler;
 mod segments;
 mod store;
 mod synthetic;
 mod transforms;
+mod voc;
+mod yolo;
 
 pub use builder::{DetectionDatasetBuilder, NewAnnotation, Outline};
+pub use coco::AnnotationForm;
 pub use dataset::{DetectionDataset, ImageInfo};
 pub use loader::{
     BatchPadding, DetectionBatch, DetectionEpoch, DetectionLoader, DetectionLoaderConfig,
@@ -27,6 +31,7 @@ pub use options::{FileCheck, ReadMode, ReadOptions};
 pub use pipeline::{DetectionPipeline, DetectionPipelineConfig};
 pub use problem::{Problem, ProblemKind, Problems};
 pub use sample::DetectionSample;
+pub use sampler::{DetectionSampler, DetectionSamplerConfig, RepeatFrequency};
 pub use store::Annotation;
 pub use synthetic::{SyntheticContents, SyntheticDetectionConfig, SyntheticSummary};
 pub use transforms::{

@@ -10,6 +10,9 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ProblemKind {
+    /// A file of annotations of one image (VOC, YOLO) that is not there, or is not in its format.
+    /// The image is left out.
+    AnnotationFile,
     /// An image without id, size or file name, or with one of the wrong type. The image is left
     /// out.
     ImageField,
@@ -70,6 +73,7 @@ impl ProblemKind {
     /// A few words for a table.
     pub fn name(self) -> &'static str {
         match self {
+            Self::AnnotationFile => "annotation files missing or broken",
             Self::ImageField => "image fields missing or of the wrong type",
             Self::DuplicateImage => "image ids twice",
             Self::MissingFile => "image files missing",

@@ -3,14 +3,14 @@
 use longtail_types::KeyedRng;
 
 /// Gives the items of a list in shuffled order, again and again, shuffled anew for every pass.
-pub(super) struct ShuffledCycle {
+pub(crate) struct ShuffledCycle {
     items: Vec<usize>,
     next: usize,
     rng: KeyedRng,
 }
 
 impl ShuffledCycle {
-    pub(super) fn new(items: Vec<usize>, rng: KeyedRng) -> Self {
+    pub(crate) fn new(items: Vec<usize>, rng: KeyedRng) -> Self {
         Self { next: items.len(), items, rng }
     }
 }

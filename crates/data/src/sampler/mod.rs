@@ -4,5 +4,7 @@ mod config;
 mod cycle;
 mod order;
 
+pub(crate) use cycle::ShuffledCycle;
+
 pub use config::SamplerConfig;
 pub use order::Sampler;

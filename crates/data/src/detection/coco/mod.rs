@@ -7,3 +7,6 @@ mod image;
 mod outline;
 mod read;
 mod value;
+mod write;
+
+pub use write::AnnotationForm;

@@ -1,0 +1,4 @@
+//! Folders in the form of Pascal VOC: one XML file an image.
+
+mod read;
+mod xml;
