@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub use batch::DetectionBatch;
 pub use config::{BatchPadding, DetectionLoaderConfig};
 
-use super::{DetectionDataset, DetectionPipeline};
+use super::{DetectionDataset, DetectionPipeline, DetectionSampler, DetectionSamplerConfig};
 use crate::DataError;
 use crate::error::check_positive;
 use crate::loader::{Cache, Prefetch};
@@ -20,9 +20,10 @@ use source::{EpochSource, SampleLoader};
 ///
 /// What is loaded is a function of (seed, epoch, place in the epoch), whatever the number of
 /// workers.
+#[derive(Debug)]
 pub struct DetectionLoader {
     samples: Arc<SampleLoader>,
-    order: Box<dyn Fn(u64) -> Vec<usize> + Send + Sync>,
+    sampler: DetectionSampler,
     config: DetectionLoaderConfig,
 }
 
@@ -34,11 +35,12 @@ impl DetectionLoader {
     pub fn new(
         dataset: Arc<DetectionDataset>,
         pipeline: DetectionPipeline,
-        order: impl Fn(u64) -> Vec<usize> + Send + Sync + 'static,
+        sampler: DetectionSamplerConfig,
         config: DetectionLoaderConfig,
     ) -> Result<Self, DataError> {
         check_positive("batch_size", config.batch_size)?;
         config.padding.validate()?;
+        let sampler = DetectionSampler::new(sampler, &dataset, config.seed)?;
         let is_loaded =
             |&index: &usize| config.keep_empty || dataset.targets(index).next().is_some();
         if !(0..dataset.num_images()).any(|index| is_loaded(&index)) {
@@ -52,12 +54,17 @@ impl DetectionLoader {
             seed: config.seed,
             padding: config.padding.clone(),
         });
-        Ok(Self { samples, order: Box::new(order), config })
+        Ok(Self { samples, sampler, config })
     }
 
     /// The data set.
     pub fn dataset(&self) -> &Arc<DetectionDataset> {
         &self.samples.dataset
+    }
+
+    /// The sampler.
+    pub fn sampler(&self) -> &DetectionSampler {
+        &self.sampler
     }
 
     /// Batches in an epoch. Samplers that repeat images at random make epochs of different
@@ -81,7 +88,7 @@ impl DetectionLoader {
     /// The order of an epoch, and the places in it of each batch.
     fn plan(&self, epoch: u64) -> (Vec<usize>, Vec<Vec<usize>>) {
         let dataset = &self.samples.dataset;
-        let mut order = (self.order)(epoch);
+        let mut order = self.sampler.order(epoch);
         if !self.config.keep_empty {
             order.retain(|&index| dataset.targets(index).next().is_some());
         }
