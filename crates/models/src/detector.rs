@@ -36,8 +36,8 @@ pub enum Detector {
 }
 
 impl Detector {
-    /// The losses of a batch by name. Changes nothing: hand the updates to [`apply`](Self::apply)
-    /// after the step.
+    /// The losses of a batch by name. Changes nothing but the running statistics of batch norms that
+    /// train: hand the updates of the losses to [`apply`](Self::apply) after the step.
     ///
     /// `targets` lists the objects of each image in the pixels of the batch. `key` decides which
     /// anchors and regions are chosen.

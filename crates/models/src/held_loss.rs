@@ -12,21 +12,21 @@ use longtail_losses::ClassificationLoss;
 /// statistics are no parameters, so that optimizers, averages and weight files leave them alone.
 /// Save them with [`Detector::loss_state`](crate::Detector::loss_state).
 #[derive(Debug, Clone)]
-pub struct HeldLoss(ClassificationLoss);
+pub(crate) struct HeldLoss(ClassificationLoss);
 
 impl HeldLoss {
     /// Takes the loss in.
-    pub fn new(loss: ClassificationLoss) -> Self {
+    pub(crate) fn new(loss: ClassificationLoss) -> Self {
         Self(loss)
     }
 
     /// The loss.
-    pub fn get(&self) -> &ClassificationLoss {
+    pub(crate) fn get(&self) -> &ClassificationLoss {
         &self.0
     }
 
     /// The loss, to apply statistics to.
-    pub fn get_mut(&mut self) -> &mut ClassificationLoss {
+    pub(crate) fn get_mut(&mut self) -> &mut ClassificationLoss {
         &mut self.0
     }
 }

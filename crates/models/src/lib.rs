@@ -1,8 +1,13 @@
-//! ResNets, classifier heads and weight files for long-tailed recognition.
+//! ResNets, classifier heads, detectors and weight files for long-tailed recognition.
 //!
 //! A [`Classifier`] is a [`Backbone`] and a [`ClassifierHead`]. Its parameters carry the names and
 //! shapes of the PyTorch models, so weight files travel both ways (see [`Classifier::load_weights`]).
 //! First weights depend on the seed and on the parameter's name alone, not on the device.
+//!
+//! A [`Detector`] is Faster, Mask or Cascade R-CNN or RetinaNet on a ResNet with a feature pyramid,
+//! made by a [`DetectorConfig`] around a classification loss: the loss decides the columns of the
+//! classifier, its first bias, how background is seen and what a score is.
+//! [`Detector::losses`] and [`Detector::detect`] are two methods, not two modes of one.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};

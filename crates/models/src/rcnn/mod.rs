@@ -1,5 +1,6 @@
 //! Two-stage detectors.
 
+mod assembly;
 mod box_head;
 mod box_predictor;
 mod box_stage;

@@ -23,10 +23,7 @@ pub struct RpnHead {
 
 impl RpnHead {
     /// `num_convs` 3x3 convolutions and two 1x1 ones; weights normal with deviation 0.01, biases 0.
-    ///
-    /// # Errors
-    /// None today; it shares its signature with the other heads.
-    pub fn new(
+    pub(crate) fn new(
         channels: usize,
         num_anchors: usize,
         num_convs: usize,
