@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Recognition on long-tailed data, on any GPU or CPU.
+/// Recognition and detection on long-tailed data, on any GPU or CPU.
 #[derive(Parser)]
 #[command(version, about, arg_required_else_help = true)]
 struct Cli {
@@ -19,11 +19,11 @@ struct Cli {
 enum Command {
     /// Train a recipe: weights, metrics and a report go to a run folder.
     Train(commands::train::Args),
-    /// Evaluate a run on its test set, or on another folder of class folders.
+    /// Evaluate a run on its test set, or detections in a file against annotations.
     Evaluate(commands::evaluate::Args),
-    /// Classify images with a run's best model.
+    /// Classify images, or detect objects in them, with a run's model.
     Predict(commands::predict::Args),
-    /// Look at data sets, or write the synthetic one to disk.
+    /// Look at data sets, check them, convert them, or write the synthetic ones to disk.
     #[command(subcommand)]
     Data(commands::data::Command),
     /// Bring weights in from PyTorch, take them back, look into files.
@@ -31,7 +31,7 @@ enum Command {
     Weights(commands::weights::Command),
     /// List the devices that this build and machine offer.
     Devices(commands::devices::Args),
-    /// Train on the embedded data set with cross-entropy and with a balanced loss, and compare.
+    /// Train a detector on the embedded data set with several losses, and compare.
     Demo(commands::demo::Args),
 }
 

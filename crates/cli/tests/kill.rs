@@ -1,4 +1,4 @@
-//! A run that is killed at random moments ends with the weights of one that is not.
+//! Runs that are killed at random moments end with the weights of those that are not.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(unix)]
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const NUM_KILLS: u32 = 20;
 
 /// Everything that a checkpoint must carry: momentum, average of weights, loss state, batch norm.
-const RECIPE: &str = r#"
+const CLASSIFIER: &str = r#"
 seed = 3
 batch_size = 16
 iterations = 400
@@ -25,6 +25,43 @@ evaluation.every_epochs = 0
 run = { threads = 2, workers = 2, checkpoint_every = 5 }
 "#;
 
+/// The same of a detector, with sampled anchors and regions.
+const DETECTOR: &str = r#"
+task = "detection"
+seed = 3
+batch_size = 2
+iterations = 60
+loss.method = "eql-v2"
+optimizer = { kind = "sgd", lr = 0.01 }
+gradient.clip_norm = 5.0
+ema.decay = 0.9
+evaluation.every_iterations = 25
+run = { threads = 2, workers = 2, checkpoint_every = 3 }
+
+[dataset.source]
+kind = "synthetic"
+width = 64
+height = 64
+num_classes = 5
+train_images = 24
+head_count = 16
+test_instances = 2
+object_size = [16, 24]
+
+[transforms]
+preprocess = { resize = { rule = "none" } }
+
+[model]
+kind = "faster-rcnn"
+backbone = { architecture = "resnet18", norm = { kind = "batch" }, base_width = 16, frozen_stages = 0 }
+fpn.channels = 16
+rpn.anchor_sizes = [[8.0], [16.0], [32.0], [64.0], [128.0]]
+rpn.train = { before_nms = 40, after_nms = 20 }
+rpn.test = { before_nms = 40, after_nms = 20 }
+rois.per_image = 16
+box_head.layers = { kind = "two-fc", width = 32 }
+"#;
+
 fn train(folder: &Path, out: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longtail"));
     command.args(["train", "recipe.toml", "--resume", "--quiet", "--out", out]);
@@ -34,8 +71,17 @@ fn train(folder: &Path, out: &str) -> Command {
 
 #[test]
 fn twenty_kills_leave_no_trace() {
+    kills_leave_no_trace(CLASSIFIER);
+}
+
+#[test]
+fn twenty_kills_leave_no_trace_of_a_detector() {
+    kills_leave_no_trace(DETECTOR);
+}
+
+fn kills_leave_no_trace(recipe: &str) {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
+    fs::write(folder.path().join("recipe.toml"), recipe).unwrap();
     let start = Instant::now();
     assert!(train(folder.path(), "whole").status().unwrap().success());
     let whole = start.elapsed();

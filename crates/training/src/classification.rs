@@ -151,7 +151,7 @@ impl Task for ClassificationTask {
         }
     }
 
-    fn evaluate(&self) -> Result<ClassificationReport, TrainingError> {
+    fn evaluate(&self, _is_final: bool) -> Result<ClassificationReport, TrainingError> {
         let model = self.learner.inference_model();
         self.test.report(&model, &self.loss, &self.recipe, &self.counts)
     }

@@ -93,6 +93,18 @@ pub enum TrainingError {
         /// Each key with both values.
         differences: String,
     },
+    /// Published weights that are no detector's.
+    #[error("the weights `{name}` are a classifier's, not a detector's")]
+    NoDetector {
+        /// Name of the set.
+        name: String,
+    },
+    /// Two sets whose labels mean different classes.
+    #[error("the classes of the validation set are others than those of the model: {difference}")]
+    ClassesDiffer {
+        /// The first difference: the model's, then the validation set's.
+        difference: String,
+    },
     /// The loss became NaN or infinite.
     #[error(
         "the loss is {loss} between step {first_step} and step {step} (learning rate {lr}); \

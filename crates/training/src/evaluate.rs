@@ -13,7 +13,6 @@ use longtail_types::{ClassCounts, ClassMap};
 
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
-use crate::threads::use_threads;
 use crate::trained::TrainedModel;
 
 /// Test images, ready to be loaded in order.
@@ -72,10 +71,5 @@ pub fn evaluate(
     overrides: &[impl AsRef<str>],
     device: &Device,
 ) -> Result<ClassificationReport, TrainingError> {
-    let trained = TrainedModel::load(path, overrides, device)?;
-    let recipe = trained.recipe();
-    use_threads(recipe.run.threads)?;
-    let test = recipe.dataset.load_test(trained.classes())?;
-    let test = TestSet::new(recipe, test)?;
-    test.report(trained.model(), trained.loss(), recipe, trained.counts())
+    TrainedModel::load(path, overrides, device)?.evaluate()
 }

@@ -8,11 +8,14 @@
 //! The parts work on any Burn module, for a loop of your own: [`Schedule`], [`Optimizer`],
 //! [`clip_global_norm`], [`GradientAverage`], [`Ema`].
 
+mod any_recipe;
+mod any_trained;
 mod checkpoint;
 mod classification;
 mod clock;
 mod dataset;
 mod decoupled;
+mod detection;
 mod ema;
 mod error;
 mod evaluate;
@@ -41,8 +44,16 @@ mod train;
 mod trained;
 mod window;
 
+pub use any_recipe::AnyRecipe;
+pub use any_trained::AnyTrained;
 pub use dataset::{DatasetConfig, DatasetSource, Datasets};
 pub use decoupled::{ClassifierRecipe, Features, train_classifier, train_decoupled};
+pub use detection::{
+    BatchConfig, ClassifierStart, DetectionDatasetConfig, DetectionDatasets,
+    DetectionEvaluationConfig, DetectionPredictor, DetectionRecipe, DetectionResult,
+    DetectionSource, ImagePrediction, InitialWeights, StageTwo, TrainedDetector, draw_detections,
+    enlarge, ground_truth, side_by_side, train_detector, write_png,
+};
 pub use ema::Ema;
 pub use error::TrainingError;
 pub use evaluate::evaluate;

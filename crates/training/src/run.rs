@@ -131,7 +131,7 @@ impl<T: Task> Run<T> {
         progress.finish();
         let report = match self.final_report.take() {
             Some(report) => report,
-            None => self.task.evaluate()?, // resumed after its last step
+            None => self.task.evaluate(true)?, // resumed after its last step
         };
         self.task.finish(&report, folder)?;
         folder.write_curves(&self.plan.name)?;
@@ -207,7 +207,7 @@ impl<T: Task> Run<T> {
     ) -> Result<bool, TrainingError> {
         let RunState { step, epoch, .. } = self.state;
         progress.message("evaluating");
-        let report = self.task.evaluate()?;
+        let report = self.task.evaluate(step == self.plan.num_steps)?;
         let summary = T::summary(&report);
         metrics.write(&EvalPoint { step, epoch: epoch as f64, eval: summary.numbers })?;
         let place = match self.plan.evaluate {

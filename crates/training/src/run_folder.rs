@@ -83,6 +83,11 @@ impl RunFolder {
         &self.path
     }
 
+    /// Folder of the first stage of a two-stage recipe.
+    pub(crate) fn stage_one(&self) -> PathBuf {
+        self.path.join("stage_one")
+    }
+
     pub(crate) fn recipe(&self) -> PathBuf {
         self.path.join("recipe.toml")
     }

@@ -36,8 +36,8 @@ pub(crate) trait Task: Sized {
     /// Reads back the losses since they were last read.
     fn read_losses(&mut self) -> Losses;
 
-    /// Evaluates the present model.
-    fn evaluate(&self) -> Result<Self::Report, TrainingError>;
+    /// Evaluates the present model, at the end of the run or on the way.
+    fn evaluate(&self, is_final: bool) -> Result<Self::Report, TrainingError>;
 
     /// The few numbers of a report that are watched.
     fn summary(report: &Self::Report) -> Summary;

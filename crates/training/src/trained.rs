@@ -4,16 +4,20 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use longtail_eval::ClassificationReport;
 use longtail_losses::ClassificationLoss;
 use longtail_models::Classifier;
 use longtail_types::{ClassCounts, ClassMap};
 
-use crate::checkpoint;
+use crate::checkpoint::{self, RunState};
 use crate::classification::restore_loss;
 use crate::error::TrainingError;
+use crate::evaluate::TestSet;
 use crate::recipe::Recipe;
+use crate::recipe_file::{TaskKind, task_of};
 use crate::run_folder::find_checkpoint;
-use crate::tensors::restore;
+use crate::tensors::{NamedTensors, restore};
+use crate::threads::use_threads;
 
 /// The model of a checkpoint, outside autodiff, with its recipe, loss and classes.
 #[derive(Debug)]
@@ -37,9 +41,23 @@ impl TrainedModel {
         device: &Device,
     ) -> Result<Self, TrainingError> {
         let path = find_checkpoint(path)?;
-        let (state, mut tensors) = checkpoint::load(&path)?;
-        let problem = |problem: String| TrainingError::Checkpoint { path: path.clone(), problem };
+        let (state, tensors) = checkpoint::load(&path)?;
+        Self::of(&path, state, tensors, overrides, device)
+    }
+
+    /// The model of a checkpoint that was read.
+    pub(crate) fn of(
+        path: &Path,
+        state: RunState,
+        mut tensors: NamedTensors,
+        overrides: &[impl AsRef<str>],
+        device: &Device,
+    ) -> Result<Self, TrainingError> {
+        let problem = |problem: String| TrainingError::Checkpoint { path: path.into(), problem };
         let name = format!("in {}", path.display());
+        if task_of(&name, &state.recipe)? != TaskKind::Classification {
+            return Err(problem("it holds a detector, not a classifier".into()));
+        }
         let recipe = Recipe::parse(&name, &state.recipe, overrides)?;
         let (counts, classes) = (state.counts, state.classes);
 
@@ -50,6 +68,16 @@ impl TrainedModel {
         let prefix = if recipe.ema.is_some() { "ema" } else { "model" };
         let model = restore(prefix, model, &mut tensors).map_err(problem)?.valid();
         Ok(Self { recipe, model, loss, counts, classes, image_size: state.image_size })
+    }
+
+    /// Evaluates the model on the test set of its recipe.
+    /// # Errors
+    /// If the set is refused, or its classes are not the model's.
+    pub fn evaluate(&self) -> Result<ClassificationReport, TrainingError> {
+        use_threads(self.recipe.run.threads)?;
+        let test = self.recipe.dataset.load_test(&self.classes)?;
+        let test = TestSet::new(&self.recipe, test)?;
+        test.report(&self.model, &self.loss, &self.recipe, &self.counts)
     }
 
     /// The recipe it was trained with, with the overrides.

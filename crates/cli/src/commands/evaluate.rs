@@ -1,16 +1,33 @@
 //! `longtail evaluate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use longtail::training::evaluate;
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use longtail::eval::{
+    Benchmark, DetectionReport, DetectionSettings, GroundTruth, Overlap, evaluate_detections,
+};
+use longtail::training::AnyTrained;
 
 /// Options of `evaluate`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run folder, or one of its checkpoints.
-    run: PathBuf,
+    #[arg(required_unless_present = "annotations", conflicts_with = "annotations")]
+    run: Option<PathBuf>,
+    /// Ground truth in the JSON of COCO or LVIS, to evaluate given detections without a model.
+    #[arg(long, requires = "detections")]
+    annotations: Option<PathBuf>,
+    /// Detections in the JSON of COCO's results.
+    #[arg(long, requires = "annotations")]
+    detections: Option<PathBuf>,
+    /// What is compared, with --annotations.
+    #[arg(long, requires = "annotations", default_value = "bbox")]
+    iou: Iou,
+    /// Whose rules, with --annotations. Default: LVIS where the images name absent classes.
+    #[arg(long, requires = "annotations")]
+    protocol: Option<Protocol>,
     /// Device, as in `train`.
     #[arg(long, default_value = "flex")]
     device: String,
@@ -25,17 +42,83 @@ pub(crate) struct Args {
     json: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Iou {
+    Bbox,
+    Segm,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Protocol {
+    Lvis,
+    Coco,
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let (Some(annotations), Some(detections)) = (&args.annotations, &args.detections) {
+        let report = evaluate_files(annotations, detections, args.iou, args.protocol)?;
+        if let Some(out) = &args.out {
+            report.write(made(out)?)?;
+        }
+        println!("{}", if args.json { report.json()? } else { report.table() });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(run) = &args.run else { bail!("give a run, or --annotations and --detections") };
     let device = longtail::device(&args.device)?;
-    let report = evaluate(&args.run, &args.set, &device)?;
-    if let Some(out) = &args.out {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-        report.write(out)?;
-    }
-    if args.json {
-        println!("{}", report.json()?);
-    } else {
-        println!("{}", report.table());
-    }
+    let text = match AnyTrained::load(run, &args.set, &device)? {
+        AnyTrained::Classification(model) => {
+            let report = model.evaluate()?;
+            if let Some(out) = &args.out {
+                report.write(made(out)?)?;
+            }
+            if args.json { report.json()? } else { report.table() }
+        }
+        AnyTrained::Detection(detector) => {
+            let result = detector.evaluate()?;
+            if let Some(out) = &args.out {
+                result.write(made(out)?)?;
+            }
+            if args.json { result.json()? } else { result.table() }
+        }
+    };
+    println!("{text}");
     Ok(ExitCode::SUCCESS)
+}
+
+fn evaluate_files(
+    annotations: &Path,
+    detections: &Path,
+    iou: Iou,
+    protocol: Option<Protocol>,
+) -> anyhow::Result<DetectionReport> {
+    let benchmark = match protocol {
+        Some(Protocol::Lvis) => Benchmark::Lvis,
+        Some(Protocol::Coco) => Benchmark::Coco,
+        None => benchmark_of(annotations)?,
+    };
+    let overlap = match iou {
+        Iou::Bbox => Overlap::Boxes,
+        Iou::Segm => Overlap::Masks,
+    };
+    let truth = GroundTruth::read(annotations, benchmark)?;
+    let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let settings = DetectionSettings {
+        test_set: name(annotations),
+        ..DetectionSettings::new(name(detections), overlap)
+    };
+    Ok(evaluate_detections(&truth, detections, &settings)?)
+}
+
+/// Annotations that name the classes absent from an image are LVIS's.
+fn benchmark_of(annotations: &Path) -> anyhow::Result<Benchmark> {
+    let failed = || format!("cannot read {}", annotations.display());
+    let text = std::fs::read(annotations).with_context(failed)?;
+    let field = b"\"neg_category_ids\"";
+    let is_lvis = text.windows(field.len()).any(|window| window == field);
+    Ok(if is_lvis { Benchmark::Lvis } else { Benchmark::Coco })
+}
+
+fn made(folder: &Path) -> anyhow::Result<&Path> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
 }

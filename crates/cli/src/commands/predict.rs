@@ -1,9 +1,11 @@
 //! `longtail predict`.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use longtail::training::{TrainedModel, predict};
+use anyhow::{Context, bail};
+use longtail::training::{AnyTrained, ImagePrediction, TrainedDetector, TrainedModel, predict};
 
 /// Options of `predict`.
 #[derive(clap::Args)]
@@ -14,7 +16,14 @@ pub(crate) struct Args {
     /// JPEG or PNG images.
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// Classes shown per image.
+    /// Detectors: writes each image with its detections drawn, and a JSON file beside it, into this
+    /// folder.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Detectors: leaves out detections with a lower score.
+    #[arg(long, default_value_t = 0.3)]
+    min_score: f32,
+    /// Classifiers: classes shown per image.
     #[arg(long, default_value_t = 3)]
     top: usize,
     /// Device, as in `train`.
@@ -27,11 +36,21 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let device = longtail::device(&args.device)?;
-    let model = TrainedModel::load(&args.run, &[""; 0], &device)?;
-    let predictions = predict(&model, &args.images, args.top)?;
+    match AnyTrained::load(&args.run, &[""; 0], &device)? {
+        AnyTrained::Classification(model) => classify(&model, &args)?,
+        AnyTrained::Detection(detector) => detect(&detector, &args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn classify(model: &TrainedModel, args: &Args) -> anyhow::Result<()> {
+    if args.out.is_some() {
+        bail!("--out draws detections, but {} is a classifier", args.run.display());
+    }
+    let predictions = predict(model, &args.images, args.top)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&predictions)?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     for prediction in predictions {
         let classes = prediction.classes.iter();
@@ -39,5 +58,50 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let classes = classes.collect::<Vec<_>>().join(", ");
         println!("{}: {classes}", prediction.path.display());
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn detect(detector: &TrainedDetector, args: &Args) -> anyhow::Result<()> {
+    if let Some(out) = &args.out {
+        check_names(&args.images)?;
+        std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    }
+    let mut values = Vec::new();
+    for path in &args.images {
+        let prediction = detector.predictor().detect_file(path)?.at_least(args.min_score);
+        if let Some(out) = &args.out {
+            prediction.write(out)?;
+        }
+        if args.json {
+            values.push(prediction.json());
+        } else {
+            print(&prediction);
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&values)?);
+    }
+    Ok(())
+}
+
+fn print(prediction: &ImagePrediction) {
+    let found = prediction.detections();
+    println!("{}: {} objects", prediction.path().display(), found.len());
+    for detection in found {
+        let [x1, y1, x2, y2] = detection.bbox.to_array().map(|border| border.round());
+        let name = prediction.name(detection);
+        println!("  {name} {:.3} [{x1}, {y1}, {x2}, {y2}]", detection.score);
+    }
+}
+
+/// Refuses two images whose results would go to one file.
+fn check_names(images: &[PathBuf]) -> anyhow::Result<()> {
+    let mut seen = HashSet::new();
+    for path in images {
+        let name = Path::new(path.file_stem().unwrap_or_default());
+        if !seen.insert(name) {
+            bail!("two of the images are named {}; draw them into two folders", name.display());
+        }
+    }
+    Ok(())
 }

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use longtail::training::{
-    INTERRUPTED_EXIT_CODE, Outcome, ProgressMode, Recipe, TrainOptions, stop_on_interrupt, train,
+    AnyRecipe, INTERRUPTED_EXIT_CODE, Outcome, ProgressMode, TrainOptions, stop_on_interrupt,
+    train, train_detector,
 };
 use serde_json::json;
 
 /// Options of `train`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Recipe file (TOML).
+    /// Recipe file (TOML); its key `task` says whether a classifier or a detector is trained.
     recipe: PathBuf,
     /// Device: flex, ndarray, cpu, wgpu, vulkan, metal, webgpu, cuda, rocm; `cuda:1` is the second.
     #[arg(long, default_value = "flex")]
@@ -37,7 +38,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let recipe = Recipe::load(&args.recipe, &args.set)?;
+    let recipe = AnyRecipe::load(&args.recipe, &args.set)?;
     if args.print {
         print!("{}", recipe.to_toml());
         return Ok(ExitCode::SUCCESS);
@@ -52,23 +53,30 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.quiet {
         options.progress = ProgressMode::Quiet;
     }
-    match train(&recipe, &device, &options)? {
-        Outcome::Finished(report) if args.json => {
-            println!("{}", report.json()?);
-            Ok(ExitCode::SUCCESS)
-        }
-        Outcome::Finished(report) => {
-            println!("{}", report.table());
-            println!("\nrun folder: {}", out.display());
-            Ok(ExitCode::SUCCESS)
-        }
-        Outcome::Interrupted { step } => {
-            if args.json {
-                println!("{}", json!({ "interrupted_at_step": step, "out": out }));
-            } else {
-                println!("stopped after step {step}; the same command with --resume goes on");
-            }
-            Ok(ExitCode::from(INTERRUPTED_EXIT_CODE))
-        }
+    let step = match recipe {
+        AnyRecipe::Classification(recipe) => match train(&recipe, &device, &options)? {
+            Outcome::Finished(report) if args.json => return finished(&report.json()?, None),
+            Outcome::Finished(report) => return finished(&report.table(), Some(&out)),
+            Outcome::Interrupted { step } => step,
+        },
+        AnyRecipe::Detection(recipe) => match train_detector(&recipe, &device, &options)? {
+            Outcome::Finished(result) if args.json => return finished(&result.json()?, None),
+            Outcome::Finished(result) => return finished(&result.table(), Some(&out)),
+            Outcome::Interrupted { step } => step,
+        },
+    };
+    if args.json {
+        println!("{}", json!({ "interrupted_at_step": step, "out": out }));
+    } else {
+        println!("stopped after step {step}; the same command with --resume goes on");
     }
+    Ok(ExitCode::from(INTERRUPTED_EXIT_CODE))
+}
+
+fn finished(text: &str, out: Option<&Path>) -> anyhow::Result<ExitCode> {
+    println!("{text}");
+    if let Some(out) = out {
+        println!("\nrun folder: {}", out.display());
+    }
+    Ok(ExitCode::SUCCESS)
 }

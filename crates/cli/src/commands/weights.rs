@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use longtail::models::{BackboneConfig, ClassifierConfig, LoadScope, inspect};
-use longtail::training::TrainedModel;
+use longtail::training::AnyTrained;
 use serde_json::json;
 
 /// Commands of `weights`.
@@ -61,8 +61,10 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Export { run, out } => {
             let device = longtail::device("flex").or_else(|_| longtail::device("ndarray"))?;
-            let model = TrainedModel::load(&run, &[""; 0], &device)?;
-            model.model().save_weights(&out)?;
+            match AnyTrained::load(&run, &[""; 0], &device)? {
+                AnyTrained::Classification(model) => model.model().save_weights(&out)?,
+                AnyTrained::Detection(detector) => detector.detector().save_weights(&out)?,
+            }
             println!("{}", out.display());
         }
         Command::Inspect { file, json } => {

@@ -1,0 +1,25 @@
+//! Detectors: recipes, training, evaluation, use.
+
+mod dataset;
+mod draw;
+mod prediction;
+mod predictor;
+mod recipe;
+mod result;
+mod settings;
+mod task;
+mod test_set;
+mod train;
+mod trained;
+
+pub use dataset::{DetectionDatasetConfig, DetectionDatasets, DetectionSource, ground_truth};
+pub use draw::{draw_detections, enlarge, side_by_side, write_png};
+pub use prediction::ImagePrediction;
+pub use predictor::DetectionPredictor;
+pub use recipe::DetectionRecipe;
+pub use result::DetectionResult;
+pub use settings::{
+    BatchConfig, ClassifierStart, DetectionEvaluationConfig, InitialWeights, StageTwo,
+};
+pub use train::train_detector;
+pub use trained::TrainedDetector;

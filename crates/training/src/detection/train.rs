@@ -1,0 +1,158 @@
+//! The training of a detection recipe, in one stage or two.
+
+use std::path::Path;
+
+use burn::tensor::{Device, TensorData};
+use longtail_models::{Detector, FreezeScope};
+use longtail_types::ClassCounts;
+
+use super::dataset::DetectionDatasets;
+use super::recipe::DetectionRecipe;
+use super::result::DetectionResult;
+use super::settings::{ClassifierStart, StageTwo};
+use super::task::DetectionTask;
+use crate::checkpoint::{self, RunState};
+use crate::error::TrainingError;
+use crate::run::Run;
+use crate::run_folder::{RunFolder, Start};
+use crate::tensors::{NamedTensors, collect, restore};
+use crate::threads::use_threads;
+use crate::train::{Outcome, TrainOptions, run_in};
+
+/// Trains a detector and evaluates the result.
+///
+/// The run folder holds what [`train`](crate::train()) writes; the best checkpoint is the one with
+/// the highest AP. With a second stage, the first is a run of its own in `stage_one` within the
+/// folder, with its own report.
+/// # Errors
+/// As [`train`](crate::train()), and if the weights to begin with do not fit.
+pub fn train_detector(
+    recipe: &DetectionRecipe,
+    device: &Device,
+    options: &TrainOptions,
+) -> Result<Outcome<DetectionResult>, TrainingError> {
+    recipe.check()?;
+    use_threads(recipe.run.threads)?;
+    let data = recipe.dataset.load()?;
+    let counts = data.train.class_counts()?;
+    let setting = Setting { data, counts, device: device.clone().autodiff() };
+    match (recipe.second_stage(), &recipe.stage_two) {
+        (Some(second), Some(stage)) => setting.two_stages(recipe, &second, stage, options),
+        _ => run_in(&options.out, recipe, setting.first_run(recipe)?, options),
+    }
+}
+
+/// What both stages share.
+struct Setting {
+    data: DetectionDatasets,
+    counts: ClassCounts,
+    device: Device,
+}
+
+impl Setting {
+    /// A run of one stage at its start; `recipe` is what its checkpoints hold.
+    fn run(
+        &self,
+        stage: &DetectionRecipe,
+        recipe: String,
+        detector: Detector,
+    ) -> Result<Run<DetectionTask>, TrainingError> {
+        let classes = self.data.train.class_map().clone();
+        let state = RunState::new(recipe, self.counts.clone(), classes);
+        let data = self.data.clone();
+        let (task, plan) = DetectionTask::new(stage, detector, data, &self.counts, &self.device)?;
+        Ok(Run::new(task, plan, state))
+    }
+
+    /// A recipe of one stage, with the weights it begins with.
+    fn first_run(&self, recipe: &DetectionRecipe) -> Result<Run<DetectionTask>, TrainingError> {
+        let mut detector = self.fresh_detector(recipe)?;
+        if let Some(weights) = &recipe.init {
+            detector.load_weights(&weights.path, weights.scope)?;
+        }
+        self.run(recipe, recipe.to_toml(), detector)
+    }
+
+    fn fresh_detector(&self, recipe: &DetectionRecipe) -> Result<Detector, TrainingError> {
+        let loss = recipe.loss.init(&self.counts, &self.device)?;
+        Ok(recipe.model.init(loss, recipe.seed, &self.device)?)
+    }
+
+    fn two_stages(
+        &self,
+        recipe: &DetectionRecipe,
+        second: &DetectionRecipe,
+        stage: &StageTwo,
+        options: &TrainOptions,
+    ) -> Result<Outcome<DetectionResult>, TrainingError> {
+        // The folder is taken before the first stage begins.
+        let (folder, start) = RunFolder::open(&options.out, recipe, options.resume)?;
+        let mut detector = self.fresh_detector(second)?;
+        if matches!(start, Start::Fresh) {
+            let first = recipe.first_stage();
+            // The folder around it has said whether there may be something to go on with.
+            let options = TrainOptions { out: folder.stage_one(), resume: true, ..options.clone() };
+            let result =
+                self.first_run(&first).and_then(|run| run_in(&options.out, &first, run, &options));
+            if result.is_err() && !options.out.exists() {
+                folder.discard();
+            }
+            if let Outcome::Interrupted { step } = result? {
+                return Ok(Outcome::Interrupted { step });
+            }
+            detector = after_first(detector, stage, &options.out)?;
+        }
+        let detector = detector.freeze_scope(FreezeScope::AllButClassifier);
+        self.run(second, recipe.to_toml(), detector)?.start(start, &folder)?.train(&folder, options)
+    }
+}
+
+/// The detector of the second stage with the weights that the first stage ended with.
+fn after_first(
+    detector: Detector,
+    stage: &StageTwo,
+    folder: &Path,
+) -> Result<Detector, TrainingError> {
+    let path = folder.join("last.safetensors");
+    let (_, tensors) = checkpoint::load(&path)?;
+    let prefix = if tensors.keys().any(|name| name.starts_with("ema.")) { "ema" } else { "model" };
+    let mut start = NamedTensors::new();
+    collect("model", &detector, &mut start);
+    for (name, value) in &mut start {
+        let learned =
+            name.strip_prefix("model").and_then(|own| tensors.get(&format!("{prefix}{own}")));
+        match learned {
+            Some(_) if is_classifier(name) && stage.classifier == ClassifierStart::Fresh => {}
+            Some(learned) if is_classifier(name) => *value = learned.clone(),
+            Some(learned) => *value = with_rows_of(value.clone(), learned),
+            None => {}
+        }
+    }
+    restore("model", detector, &mut start).map_err(|problem| {
+        let problem = format!(
+            "{problem}; where the losses of the stages need other columns, set \
+             `stage_two.classifier = \"fresh\"`"
+        );
+        TrainingError::Checkpoint { path, problem }
+    })
+}
+
+/// `learned`, with as many rows as `own` has: boxes of each class have one group more where the loss
+/// has a background column. It lies behind the classes, and nothing reads it.
+fn with_rows_of(own: TensorData, learned: &TensorData) -> TensorData {
+    let (from, to) = (learned.shape().as_slice(), own.shape().as_slice());
+    let is_other = from.first() != to.first() && from.get(1..) == to.get(1..);
+    if !is_other || own.dtype() != learned.dtype() {
+        return learned.clone();
+    }
+    let (shape, dtype) = (to.to_vec(), own.dtype());
+    let mut bytes = own.as_bytes().to_vec();
+    let shared = bytes.len().min(learned.as_bytes().len());
+    bytes[..shared].copy_from_slice(&learned.as_bytes()[..shared]);
+    TensorData::from_bytes_vec(bytes, shape, dtype)
+}
+
+/// The layer of the class logits, by its name in torchvision.
+fn is_classifier(name: &str) -> bool {
+    name.split('.').any(|part| part == "cls_score" || part == "cls_logits")
+}

@@ -1,0 +1,249 @@
+//! Small detectors on a small synthetic set: stops, stages, files, use.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use longtail_testing::device;
+use longtail_training::{
+    AnyTrained, DetectionRecipe, DetectionResult, Outcome, ProgressMode, TrainOptions,
+    TrainedDetector, TrainedModel, TrainingError, train_detector,
+};
+
+/// Six iterations of two images of 64 x 64 pixels.
+const RECIPE: &str = r#"
+task = "detection"
+seed = 5
+batch_size = 2
+iterations = 6
+
+[dataset.source]
+kind = "synthetic"
+width = 64
+height = 64
+num_classes = 5
+train_images = 9
+head_count = 6
+test_instances = 2
+object_size = [16, 24]
+
+[model]
+kind = "faster-rcnn"
+fpn.channels = 16
+rpn.anchor_sizes = [[8.0], [16.0], [32.0], [64.0], [128.0]]
+rpn.train = { before_nms = 40, after_nms = 20 }
+rpn.test = { before_nms = 40, after_nms = 20 }
+rois.per_image = 16
+box_head.layers = { kind = "two-fc", width = 32 }
+
+[model.backbone]
+architecture = "resnet18"
+norm = { kind = "batch" }
+base_width = 16
+frozen_stages = 0
+
+[loss]
+method = "eql-v2"
+
+[optimizer]
+kind = "sgd"
+lr = 0.01
+weight_decay = 1e-4
+
+[schedule]
+warmup = { iterations = 2 }
+
+[gradient]
+clip_norm = 5.0
+
+[run]
+workers = 1
+log_every = 2
+checkpoint_every = 0
+"#;
+
+fn recipe(overrides: &[&str]) -> DetectionRecipe {
+    DetectionRecipe::parse("tiny", RECIPE, overrides).unwrap()
+}
+
+fn options(out: &Path, is_resumed: bool, is_stopped: bool) -> TrainOptions {
+    TrainOptions {
+        resume: is_resumed,
+        stop: Arc::new(AtomicBool::new(is_stopped)),
+        progress: ProgressMode::Quiet,
+        ..TrainOptions::new(out)
+    }
+}
+
+fn finish(recipe: &DetectionRecipe, out: &Path) -> DetectionResult {
+    match train_detector(recipe, &device(), &options(out, false, false)).unwrap() {
+        Outcome::Finished(result) => *result,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Metrics without the one number that depends on the clock.
+fn metrics(out: &Path) -> Vec<String> {
+    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let without_speed = |line: &str| line.split(",\"images_per_second\"").next().unwrap().into();
+    text.lines().map(without_speed).collect()
+}
+
+fn message(result: Result<Outcome<DetectionResult>, TrainingError>) -> String {
+    result.unwrap_err().to_string()
+}
+
+/// With the stop flag set from the start, every call does one step: the run is stopped at every
+/// position there is.
+fn assert_stops_do_not_matter(overrides: &[&str], min_stops: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(overrides);
+    let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
+    finish(&recipe, &whole);
+    let mut num_stops = 0;
+    while let Outcome::Interrupted { .. } =
+        train_detector(&recipe, &device(), &options(&stopped, num_stops > 0, true)).unwrap()
+    {
+        num_stops += 1;
+    }
+    assert!(num_stops >= min_stops, "{num_stops} stops");
+    assert_eq!(metrics(&whole), metrics(&stopped));
+    for name in ["model.safetensors", "report.json"] {
+        let (whole, stopped) = (whole.join(name), stopped.join(name));
+        assert!(fs::read(whole).unwrap() == fs::read(stopped).unwrap(), "{name} differs");
+    }
+}
+
+#[test]
+fn stops_do_not_matter_to_a_stateful_loss_with_everything() {
+    assert_stops_do_not_matter(
+        &[
+            "ema.decay=0.9",
+            "gradient.accumulate=2",
+            "evaluation={ every_iterations = 3, max_images = 2 }",
+        ],
+        5,
+    );
+}
+
+#[test]
+fn stops_do_not_matter_to_masks_and_two_stages() {
+    assert_stops_do_not_matter(
+        &[
+            "model.kind=mask-rcnn",
+            "model.mask_head={ num_convs = 1, channels = 8 }",
+            "loss={ method = \"binary-cross-entropy\" }",
+            "iterations=2",
+            "stage_two={ iterations = 3, loss.method = \"balanced-sigmoid\" }",
+        ],
+        3,
+    );
+}
+
+#[test]
+fn a_second_stage_moves_the_classifier_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let overrides = ["iterations=2", "stage_two={ iterations = 2, loss.method = \"seesaw\" }"];
+    // Seesaw has two columns more, so that its classifier cannot begin with what EQL v2 learned.
+    let error =
+        message(train_detector(&recipe(&overrides), &device(), &options(&out, false, false)));
+    assert!(error.contains("cls_score") && error.contains("fresh"), "{error}");
+    fs::remove_dir_all(&out).unwrap();
+
+    let fresh = [overrides[0], overrides[1], "stage_two.classifier=fresh"];
+    finish(&recipe(&fresh), &out);
+    let load = |path: &Path| TrainedDetector::load(path, &[""; 0], &device()).unwrap();
+    let (first, second) = (load(&out.join("stage_one")), load(&out));
+    assert_eq!(first.recipe().final_loss().method(), "eql-v2");
+    assert_eq!(second.recipe().final_loss().method(), "seesaw");
+    let tensors = |path: &Path| {
+        let bytes = fs::read(path.join("model.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let entry =
+            |(name, view): (String, safetensors::tensor::TensorView)| (name, view.data().to_vec());
+        file.tensors().into_iter().map(entry).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (before, after) = (tensors(&out.join("stage_one")), tensors(&out));
+    let changed: Vec<&String> =
+        before.keys().filter(|name| before.get(*name) != after.get(*name)).collect();
+    assert!(!changed.is_empty());
+    assert!(changed.iter().all(|name| name.contains("cls_score")), "{changed:?}");
+}
+
+#[test]
+fn a_finished_run_has_everything_and_can_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let recipe = recipe(&["evaluation.every_iterations=4", "model.detection.score_threshold=0.0"]);
+    let result = finish(&recipe, &out);
+    for name in ["best.safetensors", "last.safetensors", "model.safetensors", "report.json"] {
+        assert!(out.join(name).exists(), "{name}");
+    }
+    let lines: Vec<serde_json::Value> = fs::read_to_string(out.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let first = &lines[0];
+    let names = ["loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"];
+    let parts: f64 = names.iter().map(|name| first[name].as_f64().unwrap()).sum();
+    assert!((parts - first["loss"].as_f64().unwrap()).abs() < 1e-5, "{first}");
+    let evaluations: Vec<_> = lines.iter().filter(|line| line.get("eval").is_some()).collect();
+    assert_eq!(evaluations.len(), 2, "after step 4 and at the end");
+    assert!(evaluations[0]["eval"]["AP"].is_number(), "{}", evaluations[0]);
+
+    let trained = TrainedDetector::load(&out, &[""; 0], &device()).unwrap();
+    assert_eq!(trained.evaluate().unwrap(), result);
+    assert!(matches!(
+        AnyTrained::load(&out, &[""; 0], &device()).unwrap(),
+        AnyTrained::Detection(_)
+    ));
+    let error = TrainedModel::load(&out, &[""; 0], &device()).unwrap_err().to_string();
+    assert!(error.contains("detector"), "{error}");
+
+    let image = recipe.dataset.load().unwrap().val.load(0).unwrap();
+    let path = folder.path().join("image.png");
+    longtail_training::write_png(&path, &image).unwrap();
+    let prediction = trained.predictor().detect_file(&path).unwrap();
+    let found = prediction.detections();
+    assert!(!found.is_empty() && found.is_sorted_by(|a, b| a.score >= b.score));
+    assert!(found.iter().all(|one| one.bbox.x2 <= 64.0 && one.bbox.y2 <= 64.0 && one.label < 5));
+    prediction.write(folder.path()).unwrap();
+    assert!(folder.path().join("image.json").exists());
+    let error =
+        trained.predictor().detect_file(&folder.path().join("none.png")).unwrap_err().to_string();
+    assert!(error.contains("none.png"), "{error}");
+}
+
+#[test]
+fn refusals_leave_no_folder_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    for (overrides, part) in [
+        (&["loss={ method = \"cross-entropy\" }"][..], "background"),
+        (&["dataset.source.head_count=99"][..], "head_count"),
+        (&["init.path=none.pth"][..], "none.pth"),
+        (&["model.rpn.anchor_sizes=[[8.0]]"][..], "rpn.anchor_sizes"),
+        (&["loss={ method = \"eql\", tail = { image-count-at-most = 0 } }"][..], "0"),
+    ] {
+        let result = train_detector(&recipe(overrides), &device(), &options(&out, false, false));
+        let message = message(result);
+        assert!(message.contains(part), "{message}");
+        assert!(!out.exists(), "{overrides:?}");
+    }
+}
+
+#[test]
+fn another_run_is_not_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    finish(&recipe(&["iterations=1"]), &out);
+    let again = train_detector(&recipe(&["iterations=1"]), &device(), &options(&out, false, false));
+    assert!(message(again).contains("already holds a run"));
+    let other = recipe(&["iterations=1", "model.rois.per_image=8"]);
+    let other = message(train_detector(&other, &device(), &options(&out, true, false)));
+    assert!(other.contains("model.rois.per_image is 16, not 8"), "{other}");
+}
