@@ -163,6 +163,7 @@ impl FromStr for BackboneConfig {
 }
 
 /// A feature extractor.
+#[allow(clippy::large_enum_variant, reason = "a program has one or two of them")]
 #[derive(Module, Debug)]
 pub enum Backbone {
     /// For ImageNet-sized images.

@@ -127,6 +127,7 @@ impl NormConfig {
 }
 
 /// A normalisation layer of any kind.
+#[allow(clippy::large_enum_variant, reason = "the norms of a network are of one kind")]
 #[derive(Module, Debug)]
 pub enum Norm {
     /// By the batch, or by running statistics.

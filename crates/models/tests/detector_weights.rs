@@ -54,7 +54,7 @@ fn retinanet() -> DetectorConfig {
 
 fn softmax(num_classes: usize) -> ClassificationLoss {
     let counts = ClassCounts::from_labels(0..num_classes, num_classes).unwrap();
-    let config = CrossEntropyConfig { background: true, ..Default::default() };
+    let config = CrossEntropyConfig { background: true };
     let device = longtail_testing::device();
     ClassificationLossConfig::CrossEntropy(config).init(&counts, &device).unwrap()
 }
