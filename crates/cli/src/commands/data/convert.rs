@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::ValueEnum;
-use longtail::data::{AnnotationForm, FileCheck};
+use longtail::data::{AnnotationForm, DetectionDataset, FileCheck};
 
 use super::input::Input;
 
@@ -19,6 +20,9 @@ pub(crate) struct Args {
     /// Its form. Default: LVIS where the set names absent classes, else COCO.
     #[arg(long)]
     form: Option<Form>,
+    /// Keeps the images with these ids alone, in this order.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    keep: Vec<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -28,7 +32,10 @@ enum Form {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let set = args.input.load(FileCheck::None)?;
+    let mut set = args.input.load(FileCheck::None)?;
+    if !args.keep.is_empty() {
+        set = keep(&set, &args.keep)?;
+    }
     let form = match args.form {
         Some(Form::Coco) => AnnotationForm::Coco,
         Some(Form::Lvis) => AnnotationForm::Lvis,
@@ -45,4 +52,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         set.num_classes(),
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn keep(set: &DetectionDataset, ids: &[u64]) -> anyhow::Result<DetectionDataset> {
+    let mut indices = Vec::with_capacity(ids.len());
+    for &id in ids {
+        match (0..set.num_images()).find(|&index| set.image(index).id == id) {
+            Some(index) => indices.push(index),
+            None => bail!("--keep {id}: the set has no image with this id"),
+        }
+    }
+    Ok(set.subset(&indices)?)
 }
