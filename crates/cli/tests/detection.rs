@@ -243,8 +243,9 @@ fn bad_annotations_are_refused_or_counted() {
         let (is_usable, kinds) = check(workplace.path());
         assert!(!is_usable && !kinds.is_empty(), "case {number}: {kinds:?}");
         refuses(workplace.path(), &TRAIN, parts);
-        let lenient = [&TRAIN[..], &["--set", "dataset.lenient=true", "--json"]].concat();
-        does(workplace.path(), &lenient);
+        // One image may be all that is left.
+        let lenient = ["--set", "dataset.lenient=true", "--set", "batch_size=1"];
+        does(workplace.path(), &[&TRAIN[..], &lenient].concat());
     }
 }
 

@@ -33,6 +33,7 @@ pub use longtail_eval as eval;
 pub use longtail_kernels as kernels;
 pub use longtail_losses as losses;
 pub use longtail_models as models;
+pub use longtail_ops as ops;
 pub use longtail_training as training;
 pub use longtail_types as types;
 
@@ -43,6 +44,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../../../docs/src/start.md")]
     struct Start;
+    #[doc = include_str!("../../../docs/src/detection.md")]
+    struct Detection;
     #[doc = include_str!("../../../docs/src/evaluation.md")]
     struct Evaluation;
     #[doc = include_str!("../../../docs/src/devices.md")]
@@ -57,17 +60,18 @@ mod tests {
             ("README.md", include_str!("../../../README.md")),
             ("your-data.md", include_str!("../../../docs/src/your-data.md")),
             ("recipes.md", include_str!("../../../docs/src/recipes.md")),
+            ("detection.md", include_str!("../../../docs/src/detection.md")),
         ];
         let mut num_recipes = 0;
         for (name, text) in documents {
             let blocks = text.split("```toml\n").skip(1);
             for block in blocks.filter_map(|block| block.split("```").next()) {
                 if block.contains("batch_size") && block.contains("optimizer") {
-                    crate::training::Recipe::parse(name, block, &[""; 0]).unwrap();
+                    crate::training::AnyRecipe::parse(name, block, &[""; 0]).unwrap();
                     num_recipes += 1;
                 }
             }
         }
-        assert!(num_recipes >= 1, "no recipe found");
+        assert!(num_recipes >= 2, "{num_recipes} recipes found");
     }
 }

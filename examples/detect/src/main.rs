@@ -130,11 +130,11 @@ fn datasets(args: &Args) -> anyhow::Result<(DetectionDataset, DetectionDataset)>
 /// Faster R-CNN: torchvision's for real images, a small one for the synthetic set.
 fn detector_config(args: &Args) -> anyhow::Result<DetectorConfig> {
     let architecture: BackboneConfig = args.backbone.parse()?;
-    let mut config = FasterRcnnConfig::default();
-    config.backbone = match args.weights {
+    let backbone = match args.weights {
         Some(_) => DetectorBackboneConfig { architecture, ..Default::default() },
         None => DetectorBackboneConfig::from_scratch(architecture),
     };
+    let mut config = FasterRcnnConfig { backbone, ..Default::default() };
     config.detection.score_threshold = 1e-3;
     if args.train.is_none() {
         config.backbone.base_width = 16;

@@ -61,7 +61,8 @@ impl DetectionTask {
 
 fn plan(recipe: &DetectionRecipe, num_batches: usize) -> Result<Plan, TrainingError> {
     if num_batches == 0 {
-        let problem = format!("{} training images of one shape cannot be found", recipe.batch_size);
+        let problem =
+            format!("{0}: the training set has no {0} images of one shape", recipe.batch_size);
         return Err(refuse("batch_size", problem));
     }
     let steps_per_epoch = num_batches.div_ceil(recipe.gradient.accumulate) as u64;

@@ -9,16 +9,16 @@ use longtail::data::{DetectionDataset, FileCheck, ReadMode, ReadOptions};
 #[derive(clap::Args)]
 pub(super) struct Input {
     /// Annotations in the JSON of COCO or LVIS.
-    #[arg(long, group = "form")]
+    #[arg(long, group = "detection_set")]
     annotations: Option<PathBuf>,
     /// Folder of their images. Without it, image files are not looked at.
     #[arg(long, requires = "annotations")]
     images: Option<PathBuf>,
     /// A folder in the form of Pascal VOC.
-    #[arg(long, group = "form")]
+    #[arg(long, group = "detection_set")]
     voc: Option<PathBuf>,
     /// A set in the form of YOLO: its folder or its YAML file.
-    #[arg(long, group = "form")]
+    #[arg(long, group = "detection_set")]
     yolo: Option<PathBuf>,
     /// A split of a VOC or YOLO set, for example `train` or `val`. Default: all images.
     #[arg(long, conflicts_with = "annotations")]
