@@ -6,38 +6,45 @@ mod common;
 mod formula;
 
 use burn::module::Module;
-use common::numbers;
+use burn::tensor::{Device, Tensor, TensorData};
+use common::{numbers, reference, value, weights};
 use formula::{
     assert_detections, assert_gradients, assert_losses, assert_pyramid, detector_weights, filled,
-    gradient_norms, image, targets,
+    gain, gradient_norms, image, targets,
 };
-use longtail_losses::{ClassificationLossConfig, CrossEntropyConfig};
+use longtail_losses::{ClassificationLoss, ClassificationLossConfig, CrossEntropyConfig};
 use longtail_models::{
-    DetectionConfig, Detector, DetectorBackboneConfig, DetectorConfig, FasterRcnnConfig,
-    MaskRcnnConfig, NormConfig, RawDetection, RoiSamplingConfig, RpnConfig, StepKey,
+    BackboneConfig, BoxHeadConfig, BoxLayersConfig, DetectionConfig, Detector,
+    DetectorBackboneConfig, DetectorConfig, FasterRcnnConfig, FpnConfig, MaskHeadConfig,
+    MaskRcnnConfig, NormConfig, ProposalLimits, RawDetection, RoiSamplingConfig, RpnConfig,
+    StepKey,
 };
+use longtail_ops::ImageBatch;
 use longtail_testing::development_data;
-use longtail_types::{BBox, ClassCounts, Mask};
-use serde_json::Value;
+use longtail_types::{BBox, ClassCounts, Instance, Mask};
+use serde_json::{Value, json};
 
-/// torchvision's classes with background.
-const NUM_COLUMNS: usize = 13;
+const KEY: StepKey = StepKey { seed: 0, step: 0 };
 
 /// torchvision's name of a parameter.
 fn rename(path: &str) -> String {
     path.replace("roi_heads.stages.0.", "roi_heads.").replace("roi_heads.masks.", "roi_heads.")
 }
 
-/// torchvision's values of one of our parameters: background is its first group of rows and our
-/// last.
-fn weights(path: &str, shape: &[usize]) -> Vec<f32> {
-    let name = rename(path);
-    let mut values = detector_weights(&name, shape);
+/// Background is torchvision's first group of rows and our last.
+fn background_last(name: &str, mut values: Vec<f32>, num_columns: usize) -> Vec<f32> {
     if name.contains("box_predictor") || name.contains("mask_fcn_logits") {
-        let group = values.len() / NUM_COLUMNS;
+        let group = values.len() / num_columns;
         values.rotate_left(group);
     }
     values
+}
+
+/// A classifier of `num_columns` columns, the last one background.
+fn loss(num_columns: usize, device: &Device) -> ClassificationLoss {
+    let counts = ClassCounts::from_labels(0..num_columns - 1, num_columns - 1).unwrap();
+    let config = ClassificationLossConfig::CrossEntropy(CrossEntropyConfig { background: true });
+    config.init(&counts, device).unwrap()
 }
 
 /// The settings of the reference: trainable batch norms on running statistics, every anchor and
@@ -138,11 +145,11 @@ fn assert_reference(name: &str, config: &DetectorConfig) {
     let Some(path) = development_data(&format!("golden/torchvision_{name}.json")) else { return };
     let expected: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let device = longtail_testing::device().autodiff();
-    let num_classes = NUM_COLUMNS - 1;
-    let counts = ClassCounts::from_labels(0..num_classes, num_classes).unwrap();
-    let loss = ClassificationLossConfig::CrossEntropy(CrossEntropyConfig { background: true });
-    let detector = config.init(loss.init(&counts, &device).unwrap(), 0, &device).unwrap();
-    let detector = filled(detector, weights);
+    let detector = config.init(loss(13, &device), 0, &device).unwrap();
+    let detector = filled(detector, |path, shape| {
+        let name = rename(path);
+        background_last(&name, detector_weights(&name, shape), 13)
+    });
 
     let plain = detector.valid();
     let batch = image(&expected, &plain.devices()[0]);
@@ -156,17 +163,30 @@ fn assert_reference(name: &str, config: &DetectorConfig) {
         assert_masks(&found, &expected, batch.sizes[0]);
     }
 
-    let mut objects = targets(&expected, 1);
+    assert_training(&detector, &image(&expected, &device), &[objects(&expected)], &expected);
+}
+
+/// The objects of a reference with their masks.
+fn objects(expected: &Value) -> Vec<Instance> {
+    let mut objects = targets(expected, 1);
     for object in &mut objects {
         object.mask = Some(ellipse(object.bbox));
     }
-    let key = StepKey { seed: 0, step: 0 };
-    let losses = detector.losses(&image(&expected, &device), &[objects], key).unwrap();
-    assert_losses(&losses.losses, &expected);
-    let gradients = losses.total().backward();
-    let norms = gradient_norms(&detector, &gradients);
+    objects
+}
+
+/// Every loss and the norm of every gradient.
+fn assert_training(
+    detector: &Detector,
+    batch: &ImageBatch,
+    objects: &[Vec<Instance>],
+    expected: &Value,
+) {
+    let losses = detector.losses(batch, objects, KEY).unwrap();
+    assert_losses(&losses.losses, expected);
+    let norms = gradient_norms(detector, &losses.total().backward());
     let norms = norms.into_iter().map(|(path, norm)| (rename(&path), norm)).collect();
-    assert_gradients(&norms, &expected);
+    assert_gradients(&norms, expected);
 }
 
 #[test]
@@ -177,4 +197,79 @@ fn faster_rcnn_matches() {
 #[test]
 fn mask_rcnn_matches() {
     assert_reference("maskrcnn", &DetectorConfig::MaskRcnn(mask_rcnn()));
+}
+
+/// The settings of xtask/reference/rcnn.py.
+fn narrow_mask_rcnn() -> MaskRcnnConfig {
+    let MaskRcnnConfig { backbone, rpn, rois, detection, .. } = mask_rcnn();
+    let architecture = BackboneConfig::ResNet18;
+    MaskRcnnConfig {
+        backbone: DetectorBackboneConfig { architecture, ..backbone },
+        fpn: FpnConfig { channels: 32, ..Default::default() },
+        rpn: RpnConfig {
+            anchor_sizes: [8.0, 16.0, 32.0, 48.0, 64.0].map(|size| vec![size]).into(),
+            train: ProposalLimits { before_nms: 150, after_nms: 100 },
+            test: ProposalLimits { before_nms: 120, after_nms: 80 },
+            ..rpn
+        },
+        rois,
+        box_head: BoxHeadConfig {
+            layers: BoxLayersConfig::TwoFc { width: 48 },
+            ..Default::default()
+        },
+        mask_head: MaskHeadConfig { num_convs: 2, channels: 24, ..Default::default() },
+        detection: DetectionConfig { max_per_image: 40, ..detection },
+        ..Default::default()
+    }
+}
+
+/// The images of the reference, normalised and then padded with zeros.
+fn padded_images(expected: &Value, device: &Device) -> ImageBatch {
+    let sizes = expected["sizes"].as_array().unwrap().iter().map(|size| {
+        let size = numbers(size);
+        [size[0] as usize, size[1] as usize]
+    });
+    let sizes: Vec<[usize; 2]> = sizes.collect();
+    let (height, width) = (64, 96);
+    let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+    let mut padded = vec![0.0_f32; sizes.len() * 3 * height * width];
+    for (image, &[h, w]) in sizes.iter().enumerate() {
+        for (i, v) in value(&format!("image:{image}"), 3 * h * w).into_iter().enumerate() {
+            let (channel, row, column) = (i / (h * w), i / w % h, i % w);
+            let at = ((image * 3 + channel) * height + row) * width + column;
+            padded[at] = ((v + 1.0) / 2.0 - mean[channel]) / std[channel];
+        }
+    }
+    let data = TensorData::new(padded, [sizes.len(), 3, height, width]);
+    ImageBatch { images: Tensor::from_data(data, device), sizes }
+}
+
+/// Two images of different sizes, the second without an object.
+#[test]
+fn batches_match() {
+    let expected = reference("mask_rcnn_batch.json");
+    let device = longtail_testing::device().autodiff();
+    let config = DetectorConfig::MaskRcnn(narrow_mask_rcnn());
+    let detector = config.init(loss(6, &device), 0, &device).unwrap();
+    let detector = filled(detector, |path, shape| {
+        let name = rename(path);
+        let gain = gain(&name);
+        let values = weights(&name, shape, "bn2").into_iter().map(|v| v * gain).collect();
+        background_last(&name, values, 6)
+    });
+
+    let plain = detector.valid();
+    let batch = padded_images(&expected, &plain.devices()[0]);
+    if let Detector::RCnn(rcnn) = &plain {
+        let levels = rcnn.backbone.forward(batch.images.clone());
+        assert_pyramid(&levels, &["0", "1", "2", "3", "pool"], &expected);
+    }
+    let found = plain.predict(&batch).unwrap();
+    for (image, found) in found.iter().enumerate() {
+        let expected = json!({ "detections": expected["detections"][image] });
+        assert_detections(found, &expected, 1);
+        assert_masks(found, &expected, batch.sizes[image]);
+    }
+    let objects = [objects(&expected), Vec::new()];
+    assert_training(&detector, &padded_images(&expected, &device), &objects, &expected);
 }

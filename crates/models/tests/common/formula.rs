@@ -23,9 +23,14 @@ const GAINS: [(&str, f32); 6] = [
     ("head.regression_head.bbox_reg.weight", 0.05),
 ];
 
+/// Gain of a parameter, by its name in torchvision.
+pub(crate) fn gain(name: &str) -> f32 {
+    GAINS.iter().find(|(gained, _)| *gained == name).map_or(1.0, |(_, gain)| *gain)
+}
+
 /// Values of a parameter of one of torchvision's detectors, by its name there.
 pub(crate) fn detector_weights(name: &str, shape: &[usize]) -> Vec<f32> {
-    let gain = GAINS.iter().find(|(gained, _)| *gained == name).map_or(1.0, |(_, gain)| *gain);
+    let gain = gain(name);
     weights(name, shape, "bn3").into_iter().map(|v| v * gain).collect()
 }
 
