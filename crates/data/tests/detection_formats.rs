@@ -1,4 +1,5 @@
 //! VOC and YOLO folders, and writing any set as COCO or LVIS.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::Path;

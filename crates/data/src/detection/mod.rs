@@ -21,6 +21,9 @@ mod transforms;
 mod voc;
 mod yolo;
 
+#[cfg(test)]
+mod builder_tests;
+
 pub use builder::{DetectionDatasetBuilder, NewAnnotation, Outline};
 pub use coco::AnnotationForm;
 pub use dataset::{DetectionDataset, ImageInfo};

@@ -191,12 +191,15 @@ pub(super) fn decimal(value: f32) -> f64 {
 /// Whether `decimal(value as f32)` would be rasterised elsewhere: the rasteriser works on a grid
 /// of fifths of pixels.
 fn needs_exact(value: f64) -> bool {
-    let grid = 5.0 * value + 0.5;
-    let fraction = grid - grid.trunc();
-    if value.abs() < 8192.0 && (0.01..0.99).contains(&fraction.abs()) {
-        return false; // f32 moves `grid` by less than 0.005 here
+    if value.abs() < 8192.0 {
+        let grid = 5.0 * value + 0.5;
+        let fraction = (grid - f64::from(grid as i32)).abs();
+        // f32 keeps integers, and moves `grid` by less than 0.005 here.
+        if f64::from(value as i32) == value || (0.01..0.99).contains(&fraction) {
+            return false;
+        }
     }
-    grid as i64 != (5.0 * decimal(value as f32) + 0.5) as i64
+    (5.0 * value + 0.5) as i64 != (5.0 * decimal(value as f32) + 0.5) as i64
 }
 
 #[cfg(test)]
