@@ -1,7 +1,7 @@
 //! What the classes of the synthetic detection set look like.
 
 pub(super) const NUM_SHAPES: usize = 8;
-const NUM_PATTERNS: usize = 5;
+const NUM_PATTERNS: usize = 6;
 const FAMILIES: usize = NUM_SHAPES * NUM_PATTERNS;
 const NUM_SHADES: usize = 4;
 /// Shapes, patterns, tints and shades give no more.
@@ -9,7 +9,8 @@ pub(super) const MAX_CLASSES: usize = FAMILIES * NUM_SHAPES * NUM_SHADES;
 
 const SHAPE_NAMES: [&str; NUM_SHAPES] =
     ["disc", "square", "triangle", "cross", "pill", "bow", "dome", "tee"];
-const PATTERN_NAMES: [&str; NUM_PATTERNS] = ["plain", "striped", "cored", "halved", "rimmed"];
+const PATTERN_NAMES: [&str; NUM_PATTERNS] =
+    ["plain", "striped", "cored", "halved", "rimmed", "quartered"];
 
 /// Red, green, blue, yellow, magenta, cyan, orange, white.
 pub(super) const TINTS: [[f64; 3]; NUM_SHAPES] = [
@@ -27,7 +28,7 @@ pub(super) const TINTS: [[f64; 3]; NUM_SHAPES] = [
 ///
 /// Labels go by frequency. The shapes follow each other in turn, and the pattern moves on by one
 /// from shape to shape and from round to round, so that frequent, common and rare classes occur in
-/// every family and under every pattern. After 40 classes the tints move on.
+/// every family and under every pattern. After 48 classes the tints move on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Look {
     shape: usize,
@@ -87,7 +88,8 @@ impl Look {
             }
             2 => 0.4 - (u * u + v * v).sqrt(),
             3 => v,
-            _ => distance + 0.2,
+            4 => distance + 0.2,
+            _ => u.abs().min(v.abs()) * if u * v > 0.0 { 1.0 } else { -1.0 },
         };
         (0.5 + inside * radius).clamp(0.0, 1.0)
     }
@@ -112,12 +114,12 @@ mod tests {
         };
         assert_eq!((0..MAX_CLASSES).map(look).collect::<BTreeSet<_>>().len(), MAX_CLASSES);
         assert_eq!(Look::of(0).name(), "plain disc");
-        assert_eq!(Look::of(43).name(), "halved cross 2");
+        assert_eq!(Look::of(51).name(), "halved cross 2");
     }
 
     #[test]
     fn families_and_patterns_have_frequent_common_and_rare_members() {
-        for group in [0..10, 10..27, 27..40] {
+        for group in [0..9, 9..36, 36..48] {
             let shapes: BTreeSet<_> = group.clone().map(|label| Look::of(label).shape).collect();
             let patterns: BTreeSet<_> = group.map(|label| Look::of(label).pattern).collect();
             assert_eq!((shapes.len(), patterns.len()), (NUM_SHAPES, NUM_PATTERNS));

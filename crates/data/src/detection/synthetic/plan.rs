@@ -114,13 +114,11 @@ pub(super) fn negatives(
 ) -> Vec<usize> {
     let mut is_open = vec![true; config.num_classes];
     objects.iter().for_each(|object| is_open[object.label] = false);
-    let absent = || (0..config.num_classes).filter(|&label| is_open[label]);
-    let Some(wanted) = config.negatives else { return absent().collect() };
-    let mut labels: Vec<usize> = absent().collect();
+    let mut labels: Vec<usize> = (0..config.num_classes).filter(|&label| is_open[label]).collect();
     let mut rng =
         KeyedRng::new(config.seed, Stream::Synthetic, NEGATIVES + split as u64, number as u64);
     let len = labels.len();
-    let wanted = wanted.min(len);
+    let wanted = config.negatives.min(len);
     for place in 0..wanted {
         labels.swap(place, place + rng.below(len - place));
     }

@@ -46,27 +46,28 @@ fn counts_of_the_default_set() {
     let config = SyntheticDetectionConfig::default();
     let counts = train_counts(&config);
     let expected = [
-        900, 669, 508, 392, 308, 245, 197, 161, 132, 110, 92, 77, 66, 56, 48, 42, 36, 32, 28, 25,
-        22, 19, 17, 15, 14, 12, 11, 10, 9, 8, 8, 7, 6, 6, 5, 5, 4, 4, 4, 4,
+        1000, 640, 444, 327, 250, 198, 160, 132, 111, 95, 82, 71, 63, 55, 49, 44, 40, 36, 33, 30,
+        28, 26, 24, 22, 20, 19, 18, 17, 16, 15, 14, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8, 8, 7,
+        7, 7, 6, 6,
     ];
     assert_eq!(counts, expected);
     let train = config.generate(Split::Train).unwrap();
     let found = train.class_counts().unwrap();
     assert_eq!(found.image_counts().iter().map(|&n| n as usize).collect::<Vec<_>>(), expected);
-    assert_eq!((train.num_images(), found.num_images(), found.num_instances()), (1200, 1191, 5237));
+    assert_eq!((train.num_images(), found.num_images(), found.num_instances()), (1200, 1196, 5166));
     let groups = |group| {
-        let flags = (0..40).map(|label| train.class_map().frequency(label).unwrap());
+        let flags = (0..48).map(|label| train.class_map().frequency(label).unwrap());
         flags.filter(|&flag| flag == group).count()
     };
     use FrequencyGroup::{Common, Frequent, Rare};
-    assert_eq!([Frequent, Common, Rare].map(groups), [10, 17, 13]);
+    assert_eq!([Frequent, Common, Rare].map(groups), [9, 27, 12]);
     for (label, &count) in found.image_counts().iter().enumerate() {
         assert_eq!(train.class_map().frequency(label), Some(FrequencyGroup::of(count)));
     }
 
     let validation = config.generate(Split::Test).unwrap();
-    assert_eq!(validation.class_counts().unwrap().instance_counts(), [25; 40]);
-    assert_eq!(validation.num_images(), 247);
+    assert_eq!(validation.class_counts().unwrap().instance_counts(), [25; 48]);
+    assert_eq!(validation.num_images(), 293);
     assert_eq!(validation.class_map(), train.class_map());
 }
 
@@ -74,7 +75,9 @@ fn counts_of_the_default_set() {
 #[test]
 fn the_default_set_is_frozen() {
     let config = SyntheticDetectionConfig::default();
-    assert_eq!(dataset_hash(&config.generate(Split::Train).unwrap()), 17_075_268_142_185_308_049);
+    let hashes =
+        [Split::Train, Split::Test].map(|split| dataset_hash(&config.generate(split).unwrap()));
+    assert_eq!(hashes, [630_550_497_877_630_365, 13_310_042_670_447_754_155]);
 }
 
 #[test]
@@ -145,7 +148,7 @@ fn images_depend_on_the_key_alone() {
 
 #[test]
 fn federated_lists_tell_the_truth() {
-    let config = SyntheticDetectionConfig { negatives: Some(3), ..small() };
+    let config = SyntheticDetectionConfig { negatives: 3, ..small() };
     let dataset = config.generate(Split::Train).unwrap();
     let mut not_exhaustive = 0;
     for index in 0..dataset.num_images() {
@@ -160,7 +163,8 @@ fn federated_lists_tell_the_truth() {
         not_exhaustive += open.len();
     }
     assert!(not_exhaustive > 0);
-    let all = small().generate(Split::Test).unwrap();
+    let config = SyntheticDetectionConfig { negatives: usize::MAX, ..small() };
+    let all = config.generate(Split::Test).unwrap();
     for index in 0..all.num_images() {
         let mut present: Vec<u32> =
             all.annotations(index).iter().map(|annotation| annotation.label).collect();
@@ -268,7 +272,7 @@ fn settings_are_checked() {
     let error =
         |config: SyntheticDetectionConfig| config.generate(Split::Train).unwrap_err().to_string();
     let message = error(SyntheticDetectionConfig { num_classes: 0, ..small() });
-    assert_eq!(message, "synthetic_detection.num_classes must be in 1..=1280, got 0");
+    assert_eq!(message, "synthetic_detection.num_classes must be in 1..=1536, got 0");
     let message = error(SyntheticDetectionConfig { head_count: 31, ..small() });
     assert_eq!(message, "synthetic_detection.head_count must be at most train_images, got 31");
     let message = error(SyntheticDetectionConfig { max_objects: 1, ..small() });
