@@ -100,7 +100,7 @@ fn refuses(folder: &Path, arguments: &[&str], parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "{part:?} is not in: {message}");
     }
-    assert!(!folder.join("runs").exists(), "a run folder is left behind: {message}");
+    assert!(!folder.join("runs/recipe").exists(), "a run folder is left behind: {message}");
 }
 
 /// What `data check` says of the annotations: whether they can be used, and how many problems of

@@ -9,7 +9,7 @@
 //!
 //! The run folder holds weights, metrics, a report with plots, and the recipe, from which `longtail
 //! train runs/birds/recipe.toml` would do the same. Without arguments, a small set is drawn and
-//! written to `runs/your_own` first: a minute on two cores.
+//! written to `runs/your_own` first: two minutes on two cores.
 #![allow(clippy::print_stdout, reason = "an example prints what it finds")]
 
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ struct Args {
     #[arg(long, default_value = "runs/your_own/run")]
     out: PathBuf,
     /// Optimizer steps.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 300)]
     iterations: u64,
     /// flex, ndarray, wgpu, cuda ..
     #[arg(long, default_value = "flex")]
@@ -65,6 +65,17 @@ lenient = true
 kind = "faster-rcnn"
 "#;
 
+/// What makes the network small enough to start from random weights on a CPU.
+const SMALL: [&str; 6] = [
+    "model.backbone={ architecture = \"resnet18\", base_width = 32, frozen_stages = 0, \
+     norm = { kind = \"batch\" } }",
+    "model.fpn.channels=64",
+    "model.rpn.train={ before_nms = 500, after_nms = 200 }",
+    "model.rois.per_image=64",
+    "model.box_head.layers={ kind = \"two-fc\", width = 256 }",
+    "transforms.preprocess.resize={ rule = \"shortest-edge\", min = 160, max = 256 }",
+];
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let device = longtail::device(&args.device)?;
@@ -76,15 +87,7 @@ fn main() -> anyhow::Result<()> {
     });
     match &args.weights {
         Some(weights) => overrides.push(format!("init.path={}", weights.display())),
-        None => {
-            let small =
-                "architecture = \"resnet18\", norm = { kind = \"batch\" }, frozen_stages = 0";
-            overrides.push(format!("model.backbone={{ {small} }}"));
-            overrides.push(
-                "transforms.preprocess.resize={ rule = \"shortest-edge\", min = 128, max = 256 }"
-                    .into(),
-            );
-        }
+        None => overrides.extend(SMALL.map(String::from)),
     }
     let recipe = DetectionRecipe::parse("the example's recipe", RECIPE, &overrides)?;
     println!("{}", recipe.dataset.load()?.train.class_counts()?);
