@@ -16,13 +16,13 @@ pub(crate) struct Args {
     /// Writes no images.
     #[arg(long)]
     annotations_only: bool,
-    /// Classes. Default: 40.
+    /// Classes. Default: 48.
     #[arg(long)]
     classes: Option<usize>,
     /// Training images. Default: 1200.
     #[arg(long)]
     train_images: Option<usize>,
-    /// Training images that hold the most frequent class. Default: 900.
+    /// Training images that hold the most frequent class. Default: 1000.
     #[arg(long)]
     head_count: Option<usize>,
     /// Validation objects of each class. Default: 25.
