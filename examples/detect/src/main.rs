@@ -33,8 +33,8 @@ use longtail::eval::{
 };
 use longtail::losses::ClassificationLossConfig;
 use longtail::models::{
-    BackboneConfig, Detector, DetectorBackboneConfig, DetectorConfig, DetectorLoadScope,
-    FasterRcnnConfig, StepKey,
+    BackboneConfig, BoxLayersConfig, Detector, DetectorBackboneConfig, DetectorConfig,
+    DetectorLoadScope, FasterRcnnConfig, ProposalLimits, StepKey,
 };
 use longtail::training::{OptimizerConfig, ScheduleConfig, Span, clip_global_norm, ground_truth};
 use longtail::types::{ResizeRule, TailRule};
@@ -47,11 +47,14 @@ struct Args {
     /// Validation annotations.
     #[arg(long, requires = "train")]
     val: Option<PathBuf>,
-    /// The folder of all images.
+    /// The folder of the images.
     #[arg(long, requires = "train")]
     images: Option<PathBuf>,
-    /// eql, balanced-sigmoid, eql-v2, seesaw, binary-cross-entropy ..
-    #[arg(long, default_value = "eql")]
+    /// The folder of the validation images, if they have one of their own.
+    #[arg(long, requires = "val")]
+    val_images: Option<PathBuf>,
+    /// balanced-sigmoid, eql, eql-v2, seesaw, binary-cross-entropy ..
+    #[arg(long, default_value = "balanced-sigmoid")]
     loss: String,
     /// resnet18, resnet50 ..
     #[arg(long, default_value = "resnet18")]
@@ -63,7 +66,7 @@ struct Args {
     #[arg(long, default_value = "flex")]
     device: String,
     /// Optimizer steps.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 200)]
     iterations: u64,
     /// Images per step.
     #[arg(long, default_value_t = 8)]
@@ -110,6 +113,7 @@ fn main() -> anyhow::Result<()> {
     let loader = DetectionLoader::new(val.clone(), pipeline, order, options)?;
     let training = TrainingCounts { counts, source: "the training images".into() };
     let settings = DetectionSettings {
+        test_set: "the validation images".into(),
         training: Some(training),
         ..DetectionSettings::new(&args.loss, Overlap::Boxes)
     };
@@ -123,8 +127,10 @@ fn datasets(args: &Args) -> anyhow::Result<(DetectionDataset, DetectionDataset)>
         let synthetic = SyntheticDetectionConfig::default();
         return Ok((synthetic.generate(Split::Train)?, synthetic.generate(Split::Test)?));
     };
-    let options = ReadOptions::with_images(images);
-    Ok((DetectionDataset::read_coco(train, &options)?, DetectionDataset::read_coco(val, &options)?))
+    let train = DetectionDataset::read_coco(train, &ReadOptions::with_images(images))?;
+    let val_images = args.val_images.as_ref().unwrap_or(images);
+    let val = DetectionDataset::read_coco(val, &ReadOptions::with_images(val_images))?;
+    Ok((train, val))
 }
 
 /// Faster R-CNN: torchvision's for real images, a small one for the synthetic set.
@@ -140,7 +146,9 @@ fn detector_config(args: &Args) -> anyhow::Result<DetectorConfig> {
         config.backbone.base_width = 16;
         config.fpn.channels = 64;
         config.rpn.anchor_sizes = [16.0, 24.0, 32.0, 48.0, 64.0].map(|size| vec![size]).into();
+        config.rpn.train = ProposalLimits { before_nms: 300, after_nms: 150 };
         config.rois.per_image = 64;
+        config.box_head.layers = BoxLayersConfig::TwoFc { width: 256 };
     }
     Ok(DetectorConfig::FasterRcnn(config))
 }
