@@ -31,12 +31,17 @@ enum Output {
     Compared,
 }
 
-const SCRIPTS: [Script; 7] = [
+const SCRIPTS: [Script; 11] = [
     Script { name: "data", args: &["{out}"], output: Output::Written("crates/data/tests/data") },
     Script {
         name: "detection",
         args: &["{out}"],
         output: Output::Written("crates/eval/tests/data/detection"),
+    },
+    Script {
+        name: "detection_data",
+        args: &["masks", "{out}/masks.json"],
+        output: Output::Written("crates/data/tests/data"),
     },
     Script { name: "eval", args: &[], output: Output::Printed("crates/eval/tests/data/eval.json") },
     Script {
@@ -52,6 +57,21 @@ const SCRIPTS: [Script; 7] = [
     Script {
         name: "models",
         args: &["numbers", "{out}"],
+        output: Output::Written("crates/models/tests/data"),
+    },
+    Script {
+        name: "ops",
+        args: &["{out}/torchvision.json"],
+        output: Output::Written("crates/ops/tests/data"),
+    },
+    Script {
+        name: "rcnn",
+        args: &["{out}/mask_rcnn_batch.json"],
+        output: Output::Written("crates/models/tests/data"),
+    },
+    Script {
+        name: "retinanet",
+        args: &["{out}/retinanet_batch.json"],
         output: Output::Written("crates/models/tests/data"),
     },
     Script {
@@ -237,7 +257,7 @@ mod tests {
     fn wrong_arguments_are_named() {
         let message = parse_words(&["evil"]).unwrap_err().to_string();
         assert!(
-            message.starts_with("no script `evil`; scripts: data, detection, eval, "),
+            message.starts_with("no script `evil`; scripts: data, detection, detection_data, "),
             "{message}"
         );
         let message = parse_words(&["--python"]).unwrap_err().to_string();
