@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
 
 mod commands;
+mod fetch;
 
 use std::process::ExitCode;
 

@@ -1,16 +1,33 @@
 //! `longtail weights`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use longtail::models::{BackboneConfig, ClassifierConfig, LoadScope, inspect};
+use longtail::models::{BackboneConfig, ClassifierConfig, LoadScope, WeightSet, inspect};
 use longtail::training::AnyTrained;
 use serde_json::json;
+
+use crate::fetch::{Download, cache_folder, fetch};
 
 /// Commands of `weights`.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
+    /// Download published weights by name; without a name, list what there is.
+    Fetch {
+        /// Name of a set, for example `resnet50-imagenet-v1`.
+        name: Option<String>,
+        /// Folder of the file. Default: `$LONGTAIL_CACHE`, else `longtail` in the user's cache folder.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Another server that has the files under the same names, as `https://host/folder`.
+        #[arg(long)]
+        mirror: Option<String>,
+        /// Shows no progress.
+        #[arg(long)]
+        quiet: bool,
+    },
     /// Check a PyTorch `.pth` or `.safetensors` file against an architecture, and write it as
     /// safetensors.
     Import {
@@ -44,8 +61,57 @@ pub(crate) enum Command {
     },
 }
 
+/// The progress of a download on a terminal.
+struct Shown {
+    is_shown: bool,
+    last: Option<u64>,
+}
+
+impl Shown {
+    fn new(quiet: bool) -> Self {
+        Self { is_shown: !quiet && std::io::stderr().is_terminal(), last: None }
+    }
+
+    /// Shows a line after every megabyte.
+    fn show(&mut self, have: u64, total: Option<u64>) {
+        let megabytes = have >> 20;
+        if self.is_shown && self.last.replace(megabytes) != Some(megabytes) {
+            let total = total.map_or_else(String::new, |total| format!(" of {}", total >> 20));
+            eprint!("\r{megabytes}{total} MiB");
+        }
+    }
+
+    fn finish(&self) {
+        if self.last.is_some() && self.is_shown {
+            eprintln!();
+        }
+    }
+}
+
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Fetch { name: None, .. } => {
+            for set in WeightSet::ALL {
+                println!("{:<36} {}", set.name, set.url);
+            }
+        }
+        Command::Fetch { name: Some(name), out, mirror, quiet } => {
+            let set = WeightSet::named(&name)?;
+            let folder = match out {
+                Some(out) => out,
+                None => cache_folder()?,
+            };
+            let url = match mirror {
+                Some(mirror) => format!("{}/{}", mirror.trim_end_matches('/'), set.file_name()),
+                None => set.url.to_string(),
+            };
+            let path = folder.join(set.file_name());
+            let download = Download { url: &url, sha256: set.sha256_prefix() };
+            let mut shown = Shown::new(quiet);
+            fetch(download, &path, |have, total| shown.show(have, total))?;
+            shown.finish();
+            println!("{}", path.display());
+        }
         Command::Import { file, backbone, num_classes, out } => {
             let backbone: BackboneConfig = backbone.parse()?;
             if num_classes == 0 {

@@ -152,7 +152,9 @@ fn with_rows_of(own: TensorData, learned: &TensorData) -> TensorData {
     TensorData::from_bytes_vec(bytes, shape, dtype)
 }
 
-/// The layer of the class logits, by its name in torchvision.
+/// The layer of the class logits, by its name in torchvision: of the box heads, or of RetinaNet. The
+/// proposals' `cls_logits` are no class logits.
 fn is_classifier(name: &str) -> bool {
-    name.split('.').any(|part| part == "cls_score" || part == "cls_logits")
+    let is_part = |wanted| name.split('.').any(|part| part == wanted);
+    is_part("cls_score") || (is_part("cls_logits") && !is_part("rpn"))
 }
