@@ -20,6 +20,34 @@ use source::{EpochSource, SampleLoader};
 ///
 /// What is loaded is a function of (seed, epoch, place in the epoch), whatever the number of
 /// workers.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use longtail_data::{
+///     DetectionLoader, DetectionLoaderConfig, DetectionPipelineConfig, DetectionSamplerConfig,
+///     Split, SyntheticDetectionConfig,
+/// };
+/// use longtail_types::ResizeRule;
+///
+/// let config = SyntheticDetectionConfig {
+///     num_classes: 10,
+///     train_images: 12,
+///     head_count: 9,
+///     ..Default::default()
+/// };
+/// let dataset = Arc::new(config.generate(Split::Train)?);
+/// let mut pipeline = DetectionPipelineConfig::default();
+/// pipeline.preprocess.resize = ResizeRule::None;
+/// let (sampler, config) = (DetectionSamplerConfig::default(), DetectionLoaderConfig::default());
+/// let loader = DetectionLoader::new(dataset, pipeline.train_pipeline()?, sampler, config)?;
+/// for batch in loader.epoch(0, 0) {
+///     let batch = batch?;
+///     assert_eq!((batch.len(), batch.size), (2, [96, 96]));
+///     assert_eq!(batch.targets.len(), 2);
+/// }
+/// # Ok::<(), longtail_data::DataError>(())
+/// ```
 #[derive(Debug)]
 pub struct DetectionLoader {
     samples: Arc<SampleLoader>,
