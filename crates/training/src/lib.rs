@@ -5,6 +5,9 @@
 //! its last checkpoint to the same weights, bit for bit on the CPU at the same number of threads.
 //! [`evaluate`], [`TrainedModel`] and [`predict`] use the result.
 //!
+//! Detectors go the same way: a [`DetectionRecipe`], [`train_detector`], [`TrainedDetector`]. A file
+//! whose task is not known is an [`AnyRecipe`], a run folder an [`AnyTrained`].
+//!
 //! The parts work on any Burn module, for a loop of your own: [`Schedule`], [`Optimizer`],
 //! [`clip_global_norm`], [`GradientAverage`], [`Ema`].
 
