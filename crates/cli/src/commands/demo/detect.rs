@@ -20,7 +20,7 @@ const RECIPE: &str = include_str!("../../demo_detect.toml");
 
 /// The losses compared: title, folder, and what the recipe says. The first is the baseline.
 const LOSSES: [(&str, &str, &str); 3] = [
-    ("sigmoid cross-entropy", "bce", r#"{ method = "binary-cross-entropy" }"#),
+    ("sigmoid cross-entropy", "bce", r#"{ method = "binary-cross-entropy", prior = 0.02 }"#),
     ("EQL", "eql", r#"{ method = "eql", tail = "lvis-rare-and-common", prior = 0.02 }"#),
     ("Balanced Sigmoid", "balanced-sigmoid", r#"{ method = "balanced-sigmoid" }"#),
 ];
