@@ -72,6 +72,6 @@ mod tests {
                 }
             }
         }
-        assert!(num_recipes >= 2, "{num_recipes} recipes found");
+        assert!(num_recipes >= 5, "{num_recipes} recipes found");
     }
 }

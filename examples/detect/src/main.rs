@@ -7,12 +7,18 @@
 //! cargo run --release -p detect                                   # synthetic, CPU
 //! cargo run --release -p detect -- --loss binary-cross-entropy    # the baseline
 //! cargo run --release -p detect --features cuda -- --device cuda --iterations 90000 \
-//!     --train lvis_v1_train.json --val lvis_v1_val.json --images coco \
+//!     --train lvis_v1_train.json --val lvis_v1_val.json --images coco --loss eql \
 //!     --backbone resnet50 --weights resnet50-0676ba61.pth
 //! ```
 //!
-//! Without arguments: a few minutes on two cores. It prints AP, and APr, APc, APf of rare, common and
-//! frequent classes.
+//! Without arguments: under a minute on two cores. On the synthetic set, with 200 steps and one seed:
+//!
+//! | | AP | APr | APc | APf |
+//! |---|---:|---:|---:|---:|
+//! | `binary-cross-entropy` | 6.3 | 0.0 | 2.8 | 25.3 |
+//! | `balanced-sigmoid` | 8.0 | 1.8 | 4.8 | 26.0 |
+//!
+//! APr, APc and APf are of rare, common and frequent classes. One short run each: no comparison of methods.
 #![allow(clippy::print_stdout, reason = "an example prints what it finds")]
 
 use std::path::PathBuf;
