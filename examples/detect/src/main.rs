@@ -11,14 +11,15 @@
 //!     --backbone resnet50 --weights resnet50-0676ba61.pth
 //! ```
 //!
-//! Without arguments: under a minute on two cores. On the synthetic set, with 200 steps and one seed:
+//! Without arguments: under a minute on two cores. On the synthetic set, 200 steps, one seed:
 //!
 //! | | AP | APr | APc | APf |
 //! |---|---:|---:|---:|---:|
 //! | `binary-cross-entropy` | 6.3 | 0.0 | 2.8 | 25.3 |
 //! | `balanced-sigmoid` | 8.0 | 1.8 | 4.8 | 26.0 |
 //!
-//! APr, APc and APf are of rare, common and frequent classes. One short run each: no comparison of methods.
+//! APr, APc and APf are of rare, common and frequent classes. One short run each is no comparison of
+//! methods.
 #![allow(clippy::print_stdout, reason = "an example prints what it finds")]
 
 use std::path::PathBuf;
