@@ -245,7 +245,10 @@ fn bad_annotations_are_refused_or_counted() {
         refuses(workplace.path(), &TRAIN, parts);
         // One image may be all that is left.
         let lenient = ["--set", "dataset.lenient=true", "--set", "batch_size=1"];
-        does(workplace.path(), &[&TRAIN[..], &lenient].concat());
+        let printed = does(workplace.path(), &[&TRAIN[..], &lenient].concat());
+        assert!(printed.contains("left out: see left_out.txt"), "case {number}: {printed}");
+        let list = workplace.path().join("runs/recipe/left_out.txt");
+        assert!(fs::read_to_string(list).unwrap().contains(": "), "case {number}");
     }
 }
 

@@ -76,6 +76,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn finished(text: &str, out: Option<&Path>) -> anyhow::Result<ExitCode> {
     println!("{text}");
     if let Some(out) = out {
+        if let Ok(list) = std::fs::read_to_string(out.join("left_out.txt")) {
+            let num_problems = list.lines().count();
+            println!("\n{num_problems} annotations were left out: see left_out.txt");
+        }
         println!("\nrun folder: {}", out.display());
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! The training of a detection recipe, in one stage or two.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
@@ -13,6 +14,7 @@ use super::settings::{ClassifierStart, StageTwo};
 use super::task::DetectionTask;
 use crate::checkpoint::{self, RunState};
 use crate::error::TrainingError;
+use crate::files::write_whole;
 use crate::run::Run;
 use crate::run_folder::{RunFolder, Start};
 use crate::tensors::{NamedTensors, collect, restore};
@@ -24,6 +26,8 @@ use crate::train::{Outcome, TrainOptions, run_in};
 /// The run folder holds what [`train`](crate::train()) writes; the best checkpoint is the one with
 /// the highest AP. With a second stage, the first is a run of its own in `stage_one` within the
 /// folder, with its own report.
+///
+/// What a lenient run left out of its annotations is listed in `left_out.txt`, a line for each.
 /// # Errors
 /// As [`train`](crate::train()), and if the weights to begin with do not fit.
 pub fn train_detector(
@@ -36,10 +40,12 @@ pub fn train_detector(
     let data = recipe.dataset.load()?;
     let counts = data.train.class_counts()?;
     let setting = Setting { data, counts, device: device.clone().autodiff() };
-    match (recipe.second_stage(), &recipe.stage_two) {
+    let outcome = match (recipe.second_stage(), &recipe.stage_two) {
         (Some(second), Some(stage)) => setting.two_stages(recipe, &second, stage, options),
         _ => run_in(&options.out, recipe, setting.first_run(recipe)?, options),
-    }
+    }?;
+    setting.list_left_out(&options.out)?;
+    Ok(outcome)
 }
 
 /// What both stages share.
@@ -62,6 +68,21 @@ impl Setting {
         let data = self.data.clone();
         let (task, plan) = DetectionTask::new(stage, detector, data, &self.counts, &self.device)?;
         Ok(Run::new(task, plan, state))
+    }
+
+    /// Writes what was left out of the annotations, if anything was.
+    fn list_left_out(&self, folder: &Path) -> Result<(), TrainingError> {
+        let mut text = String::new();
+        for (name, set) in [("training", &self.data.train), ("validation", &self.data.val)] {
+            for problem in set.problems().errors() {
+                // A string takes everything.
+                let _ = writeln!(text, "{name}: {problem}");
+            }
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        write_whole(&folder.join("left_out.txt"), |file| file.write_all(text.as_bytes()))
     }
 
     /// A recipe of one stage, with the weights it begins with.
