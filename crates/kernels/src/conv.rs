@@ -4,9 +4,9 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Tensor, assert_shape};
 
-use crate::composed;
 #[cfg(feature = "flex")]
 use crate::flex::{self, LayerBackend};
+use crate::{add_relu, composed, relu};
 
 /// Geometry of [`conv2d`]; every pair is `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,4 +86,33 @@ pub fn conv2d(
         });
     }
     composed::conv2d(x, weight, bias, options)
+}
+
+/// `max(conv2d(x, weight) + bias, 0)`: a convolution with its activation in the same pass.
+/// # Shapes
+/// As in [`conv2d`].
+/// # Panics
+/// As [`conv2d`].
+pub fn conv2d_bias_relu(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    options: &ConvOptions,
+) -> Tensor<4> {
+    relu(conv2d(x, weight, Some(bias), options))
+}
+
+/// `max(conv2d(x, weight) + bias + residual, 0)`: the end of a residual block in one pass.
+/// # Shapes
+/// As in [`conv2d`]; the residual has the shape of the output.
+/// # Panics
+/// As [`conv2d`], and if the shape of the residual is not that of the output.
+pub fn conv2d_bias_add_relu(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    residual: Tensor<4>,
+    options: &ConvOptions,
+) -> Tensor<4> {
+    add_relu(conv2d(x, weight, Some(bias), options), residual)
 }

@@ -34,17 +34,25 @@ mod batch_norm;
 pub mod composed;
 mod composed_roi_align;
 mod conv;
+#[cfg(feature = "cube")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod form;
+mod host_read;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod level_rois;
 mod roi_align;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod roi_backend;
 mod sigmoid_loss;
 mod softmax_loss;
 
 pub use activation::{add_relu, relu};
 pub use batch_norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
-pub use conv::{ConvOptions, conv2d};
-pub use form::{is_fused, set_fused};
+pub use conv::{ConvOptions, conv2d, conv2d_bias_add_relu, conv2d_bias_relu};
+pub use form::{is_fused, runs_any_shape, set_fused};
+pub use host_read::{HostReadError, host_reads, read_back, read_floats};
 pub use roi_align::{Roi, RoiAlignOptions, RoiAxis, RoiExtent, roi_align};
 pub use sigmoid_loss::{Labels, RowSet, SigmoidTerms, sigmoid_loss};
 pub use softmax_loss::{Shift, SoftmaxTerms, softmax_loss};
