@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::{layers, process, tools};
+use crate::{host_reads, layers, process, tools};
 
 /// How one step ended.
 #[derive(Debug)]
@@ -20,9 +20,10 @@ struct Step {
     run: fn() -> Result<Outcome>,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "fmt", run: fmt },
     Step { name: "layers", run: || passed(layers::run()) },
+    Step { name: "host-reads", run: || passed(host_reads::run()) },
     Step { name: "typos", run: typos },
     Step { name: "deny", run: deny },
     Step { name: "clippy", run: clippy },
@@ -90,9 +91,9 @@ fn selected(args: &[String]) -> Result<Vec<&'static Step>> {
 fn line(name: &str, outcome: &Outcome, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
     match outcome {
-        Outcome::Passed => format!("{name:<8} passed   {seconds:>7.1} s"),
-        Outcome::Skipped(reason) => format!("{name:<8} SKIPPED            {reason}"),
-        Outcome::Failed(reason) => format!("{name:<8} FAILED   {seconds:>7.1} s  {reason}"),
+        Outcome::Passed => format!("{name:<10} passed   {seconds:>7.1} s"),
+        Outcome::Skipped(reason) => format!("{name:<10} SKIPPED            {reason}"),
+        Outcome::Failed(reason) => format!("{name:<10} FAILED   {seconds:>7.1} s  {reason}"),
     }
 }
 
@@ -171,19 +172,22 @@ mod tests {
     #[test]
     fn no_test_leaves_the_rest() {
         let names = names(&["--no-test"]).unwrap();
-        assert_eq!(names, ["fmt", "layers", "typos", "deny", "clippy", "doc"]);
+        assert_eq!(names, ["fmt", "layers", "host-reads", "typos", "deny", "clippy", "doc"]);
     }
 
     #[test]
     fn an_unknown_step_is_named() {
         let message = names(&["format"]).unwrap_err().to_string();
-        assert!(message.starts_with("unknown step `format`; steps: fmt, layers,"), "{message}");
+        assert!(
+            message.starts_with("unknown step `format`; steps: fmt, layers, host-reads,"),
+            "{message}"
+        );
     }
 
     #[test]
     fn a_failure_is_told_with_its_reason() {
         let outcome = Outcome::Failed("`cargo` ended with exit status: 101".into());
         let line = line("clippy", &outcome, Duration::from_millis(1540));
-        assert_eq!(line, "clippy   FAILED       1.5 s  `cargo` ended with exit status: 101");
+        assert_eq!(line, "clippy     FAILED       1.5 s  `cargo` ended with exit status: 101");
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod check;
+mod host_reads;
 mod layers;
 mod process;
 mod reference;
@@ -15,8 +16,9 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  check [STEP...] [--no-test]   fmt, layers, typos, deny, clippy, doc, test: all of them, or those named
+  check [STEP...] [--no-test]   fmt, layers, host-reads, typos, deny, clippy, doc, test: all of them, or those named
   layers                        crates depend on lower ranks only; libraries turn no backend on
+  host-reads                    the training path reads from the device through one function only
   reference [NAME...] [--python PATH] [--write]
                                 rerun the scripts behind the expected numbers of the tests and compare;
                                 --write stores new numbers instead
@@ -42,12 +44,13 @@ fn run(args: &[String]) -> Result<()> {
     match command.as_str() {
         "check" => check::run(rest),
         "reference" => reference::run(rest),
-        "layers" | "tools" | "check-cuda" | "help" | "--help" | "-h" => {
+        "layers" | "host-reads" | "tools" | "check-cuda" | "help" | "--help" | "-h" => {
             if let Some(extra) = rest.first() {
                 bail!("`{command}` takes no argument, got `{extra}`");
             }
             match command.as_str() {
                 "layers" => layers::run(),
+                "host-reads" => host_reads::run(),
                 "tools" => tools::install(),
                 "check-cuda" => check::cuda(),
                 _ => {

@@ -1,5 +1,6 @@
 //! What can be wrong with a loss, its configuration and its inputs.
 
+use longtail_kernels::HostReadError;
 use longtail_types::CountsError;
 use thiserror::Error;
 
@@ -158,6 +159,9 @@ pub enum LossError {
     /// Class counts or a tail rule.
     #[error(transparent)]
     Counts(#[from] CountsError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] HostReadError),
 }
 
 /// Refuses a parameter outside its range; NaN is outside any.

@@ -4,7 +4,7 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, TensorData},
 };
-use longtail_kernels::{Shift, SoftmaxTerms};
+use longtail_kernels::{Shift, SoftmaxTerms, read_back};
 use longtail_types::{ClassCounts, TailRule};
 use rand_chacha::{
     ChaCha8Rng,
@@ -196,7 +196,7 @@ impl LossMethod for SoftmaxEqualizationLoss {
 
     fn load_state(&mut self, state: Vec<(String, Tensor<1>)>) -> Result<(), LossError> {
         let [draws] = named_state(self.layout.method(), [("draws", 4)], state)?;
-        let digits = draws.into_data();
+        let digits = read_back(draws)?;
         self.draws = digits.iter::<f32>().fold(0, |sum, digit| sum << 16 | digit as u64);
         Ok(())
     }

@@ -120,7 +120,7 @@ pub enum ModelError {
         reason: String,
     },
     /// Numbers that could not be copied from the device.
-    #[error("can't read {what} back from the device: {reason}")]
+    #[error("{what}: {reason}")]
     ReadBack {
         /// Which numbers.
         what: &'static str,

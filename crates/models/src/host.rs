@@ -24,13 +24,8 @@ pub(crate) fn read_back<const D: usize>(
     what: &'static str,
     tensor: Tensor<D>,
 ) -> Result<Vec<f32>, ModelError> {
-    let data = tensor.without_autodiff().try_into_data_as::<f32>();
-    let values = data.map(|data| data.try_to_vec::<f32>());
-    match values {
-        Ok(Ok(values)) => Ok(values),
-        Ok(Err(error)) => Err(ModelError::ReadBack { what, reason: format!("{error:?}") }),
-        Err(error) => Err(ModelError::ReadBack { what, reason: format!("{error:?}") }),
-    }
+    longtail_kernels::read_floats(tensor.without_autodiff())
+        .map_err(|error| ModelError::ReadBack { what, reason: error.to_string() })
 }
 
 /// `1` for `num_real` rows, then `0` up to `num_rows`.

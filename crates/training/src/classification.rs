@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use longtail_data::{Batch, Epoch, Loader, LoaderConfig};
 use longtail_eval::{ClassificationReport, GroupAccuracy};
+use longtail_kernels::read_back;
 use longtail_losses::{ClassificationLoss, RowLabels, StatisticsUpdate, effective_number_weights};
 use longtail_models::Classifier;
 use longtail_types::ClassCounts;
@@ -139,16 +140,16 @@ impl Task for ClassificationTask {
         Ok(self.loss.apply(std::mem::take(&mut self.update))?)
     }
 
-    fn read_losses(&mut self) -> Losses {
-        let window = self.learner.window.take();
+    fn read_losses(&mut self) -> Result<Losses, TrainingError> {
+        let window = self.learner.window.take()?;
         let counts = window.counts;
         let per_image = counts.batches as f32 / counts.images.max(1) as f32;
-        Losses {
+        Ok(Losses {
             loss: window.mean("loss"),
             accuracy: Some(window.mean("hits") * per_image),
             parts: NamedNumbers::default(),
             steps: counts.steps,
-        }
+        })
     }
 
     fn evaluate(&self, _is_final: bool) -> Result<ClassificationReport, TrainingError> {
@@ -179,13 +180,13 @@ impl Task for ClassificationTask {
         Summary { numbers, line, score: report.micro_accuracy }
     }
 
-    fn collect(&self, state: &mut RunState) -> NamedTensors {
+    fn collect(&self, state: &mut RunState) -> Result<NamedTensors, TrainingError> {
         state.window = self.learner.window.counts;
-        let mut tensors = self.learner.collect();
+        let mut tensors = self.learner.collect()?;
         for (name, tensor) in self.loss.state() {
-            tensors.insert(format!("loss.{name}"), tensor.into_data());
+            tensors.insert(format!("loss.{name}"), read_back(tensor)?);
         }
-        tensors
+        Ok(tensors)
     }
 
     fn restore(mut self, mut tensors: NamedTensors, state: &RunState) -> Result<Self, String> {

@@ -8,6 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use longtail_data::{ImageDataset, Loader, LoaderConfig, Sampler, SamplerConfig};
 use longtail_eval::{ClassificationEvaluator, ClassificationReport, EvaluationProtocol};
+use longtail_kernels::{read_back, read_floats};
 use longtail_losses::{
     ClassificationLoss, ClassificationLossConfig, RowLabels, effective_number_weights,
 };
@@ -141,8 +142,7 @@ fn features(model: &Classifier, loader: &Loader, passes: u64) -> Result<Vec<f32>
     for pass in 0..passes {
         for batch in loader.epoch(pass, 0) {
             let features = model.features(batch?.to_device(&device).images);
-            let features = features.into_data().convert::<f32>();
-            values.extend_from_slice(features.as_slice().unwrap_or_default());
+            values.extend(read_floats(features)?);
         }
     }
     Ok(values)
@@ -208,8 +208,7 @@ fn report(
     for (batch, labels) in batches.zip(features.test_labels.chunks(rows)) {
         let data = TensorData::new(batch.to_vec(), [labels.len(), features.num_features]);
         let scores = loss.scores(head.forward(Tensor::from_data(data, &device)))?;
-        let scores = scores.into_data().convert::<f32>();
-        evaluator.add(scores.as_slice().unwrap_or_default(), labels)?;
+        evaluator.add(&read_floats(scores)?, labels)?;
     }
     let dataset = &trained.recipe().dataset;
     let protocol = EvaluationProtocol {
@@ -247,9 +246,9 @@ pub fn train_decoupled(
     let mut state = RunState::new(whole.to_toml(), counts, classes);
     (state.step, state.image_size) = (recipe.iterations, trained.image_size());
     let mut tensors = NamedTensors::new();
-    collect("model", &classifier, &mut tensors);
+    collect("model", &classifier, &mut tensors)?;
     for (name, tensor) in loss.state() {
-        tensors.insert(format!("loss.{name}"), tensor.into_data());
+        tensors.insert(format!("loss.{name}"), read_back(tensor)?);
     }
 
     let text = toml::to_string(recipe).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use longtail_data::DataError;
 use longtail_eval::EvalError;
+use longtail_kernels::HostReadError;
 use longtail_losses::LossError;
 use longtail_models::ModelError;
 use longtail_types::CountsError;
@@ -143,4 +144,7 @@ pub enum TrainingError {
     /// Class counts.
     #[error(transparent)]
     Counts(#[from] CountsError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] HostReadError),
 }

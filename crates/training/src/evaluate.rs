@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use longtail_data::{ImageDataset, Loader, LoaderConfig, SamplerConfig};
 use longtail_eval::{ClassificationEvaluator, ClassificationReport, EvaluationProtocol};
+use longtail_kernels::read_floats;
 use longtail_losses::ClassificationLoss;
 use longtail_models::Classifier;
 use longtail_types::{ClassCounts, ClassMap};
@@ -49,8 +50,8 @@ impl TestSet {
             let batch = batch?;
             let labels = batch.labels.clone();
             let logits = model.forward(batch.to_device(&device).images);
-            let scores = loss.scores(logits)?.into_data().convert::<f32>();
-            evaluator.add(scores.as_slice().unwrap_or_default(), &labels)?;
+            let scores = read_floats(loss.scores(logits)?)?;
+            evaluator.add(&scores, &labels)?;
         }
         let protocol = EvaluationProtocol {
             test_set: recipe.dataset.describe_test(),

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
+use longtail_kernels::HostReadError;
 
 use crate::ema::Ema;
 use crate::gradients::{GradientAverage, clip_global_norm};
@@ -73,17 +74,17 @@ impl<M: Module> Learner<M> {
     }
 
     /// Copies `model.*`, `optimizer.*`, `ema.*` and `window` to the host.
-    pub(crate) fn collect(&self) -> NamedTensors {
+    pub(crate) fn collect(&self) -> Result<NamedTensors, HostReadError> {
         let mut tensors = NamedTensors::new();
-        collect("model", &self.model, &mut tensors);
-        self.optimizer.collect("optimizer", &self.model, &mut tensors);
+        collect("model", &self.model, &mut tensors)?;
+        self.optimizer.collect("optimizer", &self.model, &mut tensors)?;
         if let Some(ema) = &self.ema {
-            collect("ema", ema.model(), &mut tensors);
+            collect("ema", ema.model(), &mut tensors)?;
         }
-        if let Some(sums) = self.window.collect() {
+        if let Some(sums) = self.window.collect()? {
             tensors.insert("window".into(), sums);
         }
-        tensors
+        Ok(tensors)
     }
 
     /// Takes the tensors of a run after `steps` steps out of `tensors`.

@@ -3,6 +3,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
+use longtail_kernels::{HostReadError, read_back};
 
 use crate::optimizer_config::{DecayedParameters, OptimizerConfig};
 use crate::tensors::NamedTensors;
@@ -45,8 +46,18 @@ impl Optimizer {
     }
 
     /// Copies the state to the host, as `prefix.path.of.parameter.moment_1`.
-    pub(crate) fn collect<M: Module>(&self, prefix: &str, module: &M, tensors: &mut NamedTensors) {
-        module.visit(&mut Collect { path: vec![prefix.to_string()], optimizer: self, tensors });
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn collect<M: Module>(
+        &self,
+        prefix: &str,
+        module: &M,
+        tensors: &mut NamedTensors,
+    ) -> Result<(), HostReadError> {
+        let path = vec![prefix.to_string()];
+        let mut collect = Collect { path, optimizer: self, tensors, result: Ok(()) };
+        module.visit(&mut collect);
+        collect.result
     }
 
     /// Takes the state of a run after `steps` steps out of `tensors`. A parameter without an
@@ -142,6 +153,7 @@ struct Collect<'a> {
     path: Vec<String>,
     optimizer: &'a Optimizer,
     tensors: &'a mut NamedTensors,
+    result: Result<(), HostReadError>,
 }
 
 impl ModuleVisitor for Collect<'_> {
@@ -157,7 +169,10 @@ impl ModuleVisitor for Collect<'_> {
         for (moments, name) in self.optimizer.moments.iter().zip(MOMENTS) {
             if let Some(moment) = moments.get::<D>(param.id) {
                 let path = format!("{}.{name}", self.path.join("."));
-                self.tensors.insert(path, moment.into_data());
+                match read_back(moment) {
+                    Ok(data) => drop(self.tensors.insert(path, data)),
+                    Err(error) => self.result = Err(error),
+                }
             }
         }
     }
@@ -220,7 +235,7 @@ mod tests {
             if step == 2 {
                 // Saving and loading in the middle must change nothing.
                 let mut tensors = NamedTensors::new();
-                optimizer.collect("optimizer", &layer, &mut tensors);
+                optimizer.collect("optimizer", &layer, &mut tensors).unwrap();
                 let steps = optimizer.steps();
                 optimizer = config.init();
                 optimizer.restore("optimizer", &layer, &mut tensors, steps).unwrap();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use longtail_data::{KeyedRng, Pipeline, Resize, RgbImage, Stream, Transform, decode_image};
+use longtail_kernels::read_floats;
 use serde::Serialize;
 
 use crate::error::TrainingError;
@@ -89,8 +90,7 @@ fn scores(trained: &TrainedModel, len: usize, pixels: Vec<f32>) -> Result<Vec<f3
     let [height, width] = trained.image_size();
     let data = TensorData::new(pixels, [len, 3, height, width]);
     let logits = trained.model().forward(Tensor::from_data(data, &device));
-    let scores = trained.loss().scores(logits)?.into_data().convert::<f32>();
-    Ok(scores.as_slice().map(<[f32]>::to_vec).unwrap_or_default())
+    Ok(read_floats(trained.loss().scores(logits)?)?)
 }
 
 fn best(trained: &TrainedModel, scores: &[f32], top: usize) -> Vec<ClassScore> {

@@ -164,7 +164,7 @@ impl<T: Task> Run<T> {
         clock: &mut Clock,
     ) -> Result<TrainPoint, TrainingError> {
         let step = self.state.step;
-        let losses = self.task.read_losses();
+        let losses = self.task.read_losses()?;
         if !losses.loss.is_finite() {
             let first_step = step + 1 - losses.steps.clamp(1, step);
             let loss = losses.describe();
@@ -232,7 +232,7 @@ impl<T: Task> Run<T> {
         is_best: bool,
     ) -> Result<(), TrainingError> {
         self.state.metrics_bytes = metrics.length();
-        let tensors = self.task.collect(&mut self.state);
+        let tensors = self.task.collect(&mut self.state)?;
         if is_best {
             checkpoint::save(&folder.best(), &self.state, &tensors)?;
         }

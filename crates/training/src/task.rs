@@ -34,7 +34,7 @@ pub(crate) trait Task: Sized {
     fn step(&mut self, lr: f64) -> Result<(), TrainingError>;
 
     /// Reads back the losses since they were last read.
-    fn read_losses(&mut self) -> Losses;
+    fn read_losses(&mut self) -> Result<Losses, TrainingError>;
 
     /// Evaluates the present model, at the end of the run or on the way.
     fn evaluate(&self, is_final: bool) -> Result<Self::Report, TrainingError>;
@@ -43,7 +43,7 @@ pub(crate) trait Task: Sized {
     fn summary(report: &Self::Report) -> Summary;
 
     /// Copies all tensors of the run to the host, and completes its state.
-    fn collect(&self, state: &mut RunState) -> NamedTensors;
+    fn collect(&self, state: &mut RunState) -> Result<NamedTensors, TrainingError>;
 
     /// Takes the tensors of a checkpoint.
     fn restore(self, tensors: NamedTensors, state: &RunState) -> Result<Self, String>;

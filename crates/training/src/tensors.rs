@@ -3,14 +3,24 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::kind::Basic;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
+use longtail_kernels::{HostReadError, read_back};
 
 /// Host copies of tensors by dotted path.
 pub(crate) type NamedTensors = BTreeMap<String, TensorData>;
 
 /// Copies every parameter and buffer of `module` to the host, as `prefix.path.of.parameter`.
-pub(crate) fn collect<M: Module>(prefix: &str, module: &M, tensors: &mut NamedTensors) {
-    module.visit(&mut Collect { path: vec![prefix.to_string()], tensors });
+/// # Errors
+/// If the device fails.
+pub(crate) fn collect<M: Module>(
+    prefix: &str,
+    module: &M,
+    tensors: &mut NamedTensors,
+) -> Result<(), HostReadError> {
+    let mut collect = Collect { path: vec![prefix.to_string()], tensors, result: Ok(()) };
+    module.visit(&mut collect);
+    collect.result
 }
 
 /// Puts the values of `prefix.*` into `module`, which keeps its devices and trainability.
@@ -33,6 +43,16 @@ pub(crate) fn restore<M: Module>(
 struct Collect<'a> {
     path: Vec<String>,
     tensors: &'a mut NamedTensors,
+    result: Result<(), HostReadError>,
+}
+
+impl Collect<'_> {
+    fn insert<const D: usize, K: Basic>(&mut self, value: Tensor<D, K>) {
+        match read_back(value) {
+            Ok(data) => drop(self.tensors.insert(self.path.join("."), data)),
+            Err(error) => self.result = Err(error),
+        }
+    }
 }
 
 impl ModuleVisitor for Collect<'_> {
@@ -45,15 +65,15 @@ impl ModuleVisitor for Collect<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.tensors.insert(self.path.join("."), param.val().into_data());
+        self.insert(param.val());
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        self.tensors.insert(self.path.join("."), param.val().into_data());
+        self.insert(param.val());
     }
 
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        self.tensors.insert(self.path.join("."), param.val().into_data());
+        self.insert(param.val());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sums over the steps since the losses were last read; they stay on the device until then.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use longtail_kernels::{HostReadError, read_back, read_floats};
 use serde::{Deserialize, Serialize};
 
 /// How much training lies behind the sums that were not read yet.
@@ -45,17 +46,15 @@ impl Window {
     }
 
     /// Reads the sums back and starts anew.
-    pub(crate) fn take(&mut self) -> WindowSums {
+    pub(crate) fn take(&mut self) -> Result<WindowSums, HostReadError> {
         let Self { counts, names, sums } = std::mem::take(self);
-        let data = sums.map(|sums| sums.into_data().convert::<f32>());
-        let values = data.as_ref().and_then(|data| data.as_slice::<f32>().ok()).unwrap_or_default();
-        let sums = names.into_iter().zip(values.iter().copied()).collect();
-        WindowSums { sums, counts }
+        let values = sums.map(read_floats).transpose()?.unwrap_or_default();
+        Ok(WindowSums { sums: names.into_iter().zip(values).collect(), counts })
     }
 
     /// The sums for a checkpoint, if there are any.
-    pub(crate) fn collect(&self) -> Option<TensorData> {
-        self.sums.as_ref().map(Tensor::to_data)
+    pub(crate) fn collect(&self) -> Result<Option<TensorData>, HostReadError> {
+        self.sums.clone().map(read_back).transpose()
     }
 
     /// Puts the sums of a checkpoint back; the names come with the next batch.
@@ -83,13 +82,13 @@ mod tests {
         let device = device();
         let value = |value: f32| Tensor::<1>::from_floats([value], &device);
         let mut window = Window::default();
-        assert!(window.collect().is_none());
+        assert!(window.collect().unwrap().is_none());
         window.add(vec![("a", value(1.0)), ("b", value(4.0))], 2);
-        let mut window = Window::restore(window.collect(), window.counts, &device);
+        let mut window = Window::restore(window.collect().unwrap(), window.counts, &device);
         window.add(vec![("a", value(2.0)), ("b", value(8.0))], 1);
-        let sums = window.take();
+        let sums = window.take().unwrap();
         assert_eq!((sums.mean("a"), sums.mean("b")), (1.5, 6.0));
         assert_eq!((sums.counts.batches, sums.counts.images), (2, 3));
-        assert!(sums.mean("c").is_nan() && window.take().mean("a").is_nan());
+        assert!(sums.mean("c").is_nan() && window.take().unwrap().mean("a").is_nan());
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use longtail_data::{DetectionBatch, DetectionEpoch, DetectionLoader, DetectionLoaderConfig};
+use longtail_kernels::read_back;
 use longtail_losses::StatisticsUpdate;
 use longtail_models::{Detector, StepKey};
 use longtail_types::ClassCounts;
@@ -117,16 +118,16 @@ impl Task for DetectionTask {
         Ok(self.learner.model.apply(std::mem::take(&mut self.updates))?)
     }
 
-    fn read_losses(&mut self) -> Losses {
-        let window = self.learner.window.take();
+    fn read_losses(&mut self) -> Result<Losses, TrainingError> {
+        let window = self.learner.window.take()?;
         let mean = |(name, _): &(&'static str, f32)| (*name, window.mean(name));
         let parts: Vec<(&'static str, f32)> = window.sums.iter().map(mean).collect();
-        Losses {
+        Ok(Losses {
             loss: parts.iter().map(|(_, value)| value).sum(),
             accuracy: None,
             parts: NamedNumbers(parts),
             steps: window.counts.steps,
-        }
+        })
     }
 
     fn evaluate(&self, is_final: bool) -> Result<DetectionResult, TrainingError> {
@@ -138,13 +139,13 @@ impl Task for DetectionTask {
         Summary { numbers: report.numbers(), line: report.line(), score }
     }
 
-    fn collect(&self, state: &mut RunState) -> NamedTensors {
+    fn collect(&self, state: &mut RunState) -> Result<NamedTensors, TrainingError> {
         state.window = self.learner.window.counts;
-        let mut tensors = self.learner.collect();
+        let mut tensors = self.learner.collect()?;
         for (name, tensor) in self.learner.model.loss_state() {
-            tensors.insert(format!("loss.{name}"), tensor.into_data());
+            tensors.insert(format!("loss.{name}"), read_back(tensor)?);
         }
-        tensors
+        Ok(tensors)
     }
 
     fn restore(mut self, mut tensors: NamedTensors, state: &RunState) -> Result<Self, String> {

@@ -138,7 +138,7 @@ fn after_first(
     let (_, tensors) = checkpoint::load(&path)?;
     let prefix = if tensors.keys().any(|name| name.starts_with("ema.")) { "ema" } else { "model" };
     let mut start = NamedTensors::new();
-    collect("model", &detector, &mut start);
+    collect("model", &detector, &mut start)?;
     for (name, value) in &mut start {
         let learned =
             name.strip_prefix("model").and_then(|own| tensors.get(&format!("{prefix}{own}")));
