@@ -2,6 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(any(feature = "flex", feature = "cube"))]
+use burn::{
+    backend::DispatchDevice,
+    tensor::{DType, Tensor},
+};
+
 static FUSED: AtomicBool = AtomicBool::new(true);
 
 /// Allows (the default) or forbids the fused forms, for the whole process.
@@ -14,4 +20,31 @@ pub fn set_fused(is_allowed: bool) {
 /// Whether fused forms are allowed; see [`set_fused`].
 pub fn is_fused() -> bool {
     FUSED.load(Ordering::Relaxed)
+}
+
+/// Whether `device` runs an operation at any shape without compiling a kernel for it first, so that
+/// nothing is gained by filling tensors up to a few sizes.
+pub fn runs_any_shape(device: &burn::tensor::Device) -> bool {
+    #[cfg(feature = "flex")]
+    return matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_));
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
+/// Whether an operation with a form for `flex` and for CubeCL devices runs fused on `tensor`.
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) fn is_fused_on<const D: usize>(tensor: &Tensor<D>) -> bool {
+    is_fused()
+        && tensor.dtype() == DType::F32
+        && match tensor.device().inner().as_dispatch() {
+            #[cfg(feature = "flex")]
+            DispatchDevice::Flex(_) => true,
+            #[cfg(feature = "cube")]
+            DispatchDevice::Cube(_) => true,
+            #[allow(unreachable_patterns, reason = "there may be other backends")]
+            _ => false,
+        }
 }

@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 
 use crate::composed;
-#[cfg(feature = "flex")]
-use crate::flex;
+#[cfg(any(feature = "flex", feature = "cube"))]
+use crate::{form, roi_backend};
 
 /// A region of interest (RoI).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,9 +60,9 @@ pub fn roi_align(features: &[Tensor<4>], rois: &[Roi], options: &RoiAlignOptions
             "RoI {index} is in image {image} of {batch_size}, level {level} of {num_levels}"
         );
     }
-    #[cfg(feature = "flex")]
-    if features.iter().all(flex::takes) && !rois.is_empty() {
-        return flex::roi_align(features, rois, options);
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if features.iter().all(form::is_fused_on) && !rois.is_empty() {
+        return roi_backend::roi_align(features, rois, options);
     }
     composed::roi_align(features, rois, options)
 }

@@ -5,7 +5,6 @@ mod blocks;
 mod conv;
 mod correlate;
 mod elementwise;
-mod level_rois;
 mod norm;
 mod parallel;
 mod planes;
@@ -21,7 +20,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 use burn::tensor::{DType, Device, Tensor};
 
-pub(crate) use self::roi_align::roi_align;
 use crate::ConvOptions;
 
 /// The operations with a fused form.

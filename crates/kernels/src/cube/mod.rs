@@ -1,0 +1,9 @@
+//! Fused forms for the devices of CubeCL: CUDA, ROCm, Vulkan, Metal, WebGPU and CubeCL's own CPU
+//! runtime. Each kernel is written once and compiled for the device at its first launch.
+//!
+//! A sum is made by one unit, or by the units of one cube in a fixed order, and no kernel uses
+//! atomics: the same input gives the same bits on the same device.
+
+mod roi_align;
+mod roi_lists;
+mod tensor;
