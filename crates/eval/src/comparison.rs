@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     ClassificationReport, EvalError,
-    files::write_whole,
+    files::write_files,
     measure::Measure,
     shot_accuracy::mean,
     table::{Table, percent, plural},
@@ -123,10 +123,7 @@ impl Comparison {
             ("comparison.md", markdown),
             ("comparison.svg", self.svg(title)?),
         ];
-        for (name, contents) in files {
-            write_whole(&folder.join(name), contents.as_bytes())?;
-        }
-        Ok(())
+        write_files(folder, files)
     }
 
     pub(crate) fn columns(&self) -> &[Column] {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Calibration, ConfusionMatrix, EvalError, EvaluationProtocol, GroupAccuracy, ShotAccuracy,
-    files::write_whole, json::to_json, shot_accuracy::mean,
+    files::write_files, json::to_json, shot_accuracy::mean,
 };
 
 /// Accuracy of a classifier on one test set. Fractions are in `[0, 1]`; what was not measured is
@@ -185,10 +185,7 @@ impl ClassificationReport {
             ("classes.csv", self.csv()),
         ];
         files.extend(self.plots()?);
-        for (name, contents) in files {
-            write_whole(&folder.join(name), contents.as_bytes())?;
-        }
-        Ok(())
+        write_files(folder, files)
     }
 }
 

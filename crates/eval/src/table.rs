@@ -64,6 +64,36 @@ impl Table {
     }
 }
 
+/// A report lists all classes up to this many.
+const MAX_LISTED: usize = 60;
+/// Beyond, it lists this many of the most and of the least frequent.
+const LISTED_ENDS: usize = 20;
+
+/// The classes of a report in Markdown, one row for each label of `order`; the middle of a long list
+/// is left out, and said to be. `intro` is the sentence before.
+pub(crate) fn class_list<const N: usize>(
+    intro: &str,
+    header: [&str; N],
+    order: &[usize],
+    row: impl Fn(usize) -> [String; N],
+) -> String {
+    let mut text = intro.to_string();
+    let mut table = Table::new(header);
+    if order.len() > MAX_LISTED {
+        let left = order.len() - 2 * LISTED_ENDS;
+        text.push_str(&format!(" {left} in the middle are left out: see `classes.csv`."));
+        order[..LISTED_ENDS].iter().for_each(|&label| table.row(row(label)));
+        table.row(["…"; N]);
+        order[order.len() - LISTED_ENDS..].iter().for_each(|&label| table.row(row(label)));
+    } else {
+        order.iter().for_each(|&label| table.row(row(label)));
+    }
+    match text.trim_start() {
+        "" => table.markdown(),
+        text => format!("{text}\n\n{}", table.markdown()),
+    }
+}
+
 /// Keeps a name from opening a cell, a tag or a line of its own.
 fn escape(cell: &str) -> String {
     let cell = cell.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;");

@@ -4,13 +4,8 @@ use longtail_types::{ShotGroup, ShotThresholds};
 
 use crate::{
     ClassResult, ClassificationReport, GroupAccuracy,
-    table::{Table, percent, plural, thousands},
+    table::{Table, class_list, percent, plural, thousands},
 };
-
-/// `report.md` lists all classes up to this many.
-const MAX_LISTED: usize = 60;
-/// Beyond, it lists this many of the most and of the least frequent.
-const LISTED_ENDS: usize = 20;
 
 impl ClassificationReport {
     /// A short table for the terminal: accuracy overall and by training images.
@@ -132,34 +127,12 @@ impl ClassificationReport {
     }
 
     fn class_table(&self) -> String {
-        let order = self.by_frequency();
-        let mut text = "Sorted by training images.".to_string();
-        let skipped = if order.len() > MAX_LISTED {
-            let left = order.len() - 2 * LISTED_ENDS;
-            text.push_str(&format!(" {left} in the middle are left out: see `classes.csv`."));
-            LISTED_ENDS..order.len() - LISTED_ENDS
-        } else {
-            0..0
-        };
-        let mut table = Table::new([
-            "class",
-            "training images",
-            "group",
-            "test images",
-            "accuracy",
-            "precision",
-            "F1",
-        ]);
-        for (place, &label) in order.iter().enumerate() {
-            if skipped.contains(&place) {
-                if place == skipped.start {
-                    table.row(["…"; 7]);
-                }
-                continue;
-            }
+        let header =
+            ["class", "training images", "group", "test images", "accuracy", "precision", "F1"];
+        let value = |value: Option<f64>| value.map(percent).unwrap_or_default();
+        class_list("Sorted by training images.", header, &self.by_frequency(), |label| {
             let class = &self.classes[label];
-            let value = |value: Option<f64>| value.map(percent).unwrap_or_default();
-            table.row([
+            [
                 class.name.clone(),
                 thousands(class.train_images),
                 class.group.to_string(),
@@ -167,11 +140,8 @@ impl ClassificationReport {
                 value(class.accuracy),
                 value(class.precision),
                 value(class.f1),
-            ]);
-        }
-        text.push_str("\n\n");
-        text.push_str(&table.markdown());
-        text
+            ]
+        })
     }
 }
 

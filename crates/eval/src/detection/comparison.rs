@@ -9,7 +9,7 @@ use super::report::DetectionReport;
 use crate::{
     EvalError,
     comparison::{Column, Method, Spread, distinct, header, values},
-    files::write_whole,
+    files::write_files,
     json::to_json,
     plot::comparison_svg,
     table::Table,
@@ -138,10 +138,7 @@ impl DetectionComparison {
             ("comparison.md", markdown),
             ("comparison.svg", self.svg(title)?),
         ];
-        for (name, contents) in files {
-            write_whole(&folder.join(name), contents.as_bytes())?;
-        }
-        Ok(())
+        write_files(folder, files)
     }
 
     fn join(&self, print: fn(&Table) -> String) -> String {

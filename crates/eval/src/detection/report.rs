@@ -13,7 +13,7 @@ use super::{
     settings::DetectionSettings,
     summary::{ClassTables, DetectionMetrics, PrecisionRecall},
 };
-use crate::{EvalError, files::write_whole, json::to_json, shot_accuracy::mean};
+use crate::{EvalError, files::write_files, json::to_json, shot_accuracy::mean};
 
 /// Average precision of a detector on one set of images. Fractions are in `[0, 1]`; what was not
 /// measured is absent, never 0: a class without an object has no average precision, one whose
@@ -197,10 +197,7 @@ impl DetectionReport {
             ("classes.csv", self.csv()),
         ];
         files.extend(self.plots()?);
-        for (name, contents) in files {
-            write_whole(&folder.join(name), contents.as_bytes())?;
-        }
-        Ok(())
+        write_files(folder, files)
     }
 }
 

@@ -6,14 +6,9 @@ use super::{
     report::{DetectionClass, DetectionReport},
 };
 use crate::{
-    table::{Table, percent, plural, thousands},
+    table::{Table, class_list, percent, plural, thousands},
     text::quote,
 };
-
-/// `report.md` lists all classes up to this many.
-const MAX_LISTED: usize = 60;
-/// Beyond, it lists this many of the most and of the least frequent.
-const LISTED_ENDS: usize = 20;
 
 impl DetectionReport {
     /// The numbers for the terminal, and the protocol behind them.
@@ -165,29 +160,14 @@ impl DetectionReport {
     }
 
     fn class_table(&self) -> String {
-        let order = self.by_frequency();
         let is_sorted = self.classes.iter().any(|class| class.train_images.is_some());
-        let mut text = if is_sorted { "Sorted by training images." } else { "" }.to_string();
-        let skipped = if order.len() > MAX_LISTED {
-            let left = order.len() - 2 * LISTED_ENDS;
-            text.push_str(&format!(" {left} in the middle are left out: see `classes.csv`."));
-            LISTED_ENDS..order.len() - LISTED_ENDS
-        } else {
-            0..0
-        };
+        let intro = if is_sorted { "Sorted by training images." } else { "" };
         let header =
             ["class", "training images", "group", "objects", "detections", "AP", "AP50", "AR"];
-        let mut table = Table::new(header);
-        for (place, &label) in order.iter().enumerate() {
-            if skipped.contains(&place) {
-                if place == skipped.start {
-                    table.row(["…"; 8]);
-                }
-                continue;
-            }
+        let value = |value: Option<f64>| value.map(percent).unwrap_or_default();
+        class_list(intro, header, &self.by_frequency(), |label| {
             let class = &self.classes[label];
-            let value = |value: Option<f64>| value.map(percent).unwrap_or_default();
-            table.row([
+            [
                 class.name.clone(),
                 class.train_images.map(thousands).unwrap_or_default(),
                 class.group.map(group_name).unwrap_or_default().to_string(),
@@ -196,13 +176,8 @@ impl DetectionReport {
                 value(class.ap),
                 value(class.ap50),
                 value(class.ar),
-            ]);
-        }
-        if !text.is_empty() {
-            text.push_str("\n\n");
-        }
-        text.push_str(&table.markdown());
-        text
+            ]
+        })
     }
 }
 
