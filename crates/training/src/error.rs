@@ -121,6 +121,12 @@ pub enum TrainingError {
         /// Learning rate of that step.
         lr: f64,
     },
+    /// Recipes that cannot be compared.
+    #[error("comparison: {problem}")]
+    Comparison {
+        /// What is wrong.
+        problem: String,
+    },
     /// The number of threads was already fixed.
     #[error("{wanted} threads asked for by `run.threads`, but this process already uses {found}")]
     Threads {

@@ -3,7 +3,8 @@
 //! A [`Recipe`] is typed TOML; [`train`] turns it into a run folder with weights and report. A run
 //! is a function of (recipe, seed, device): stopped at any moment, even by a kill, it continues from
 //! its last checkpoint to the same weights, bit for bit on the CPU at the same number of threads.
-//! [`evaluate`], [`TrainedModel`] and [`predict`] use the result.
+//! [`evaluate`], [`TrainedModel`] and [`predict`] use the result. [`compare`] trains several recipes
+//! over several seeds and puts them into one table.
 //!
 //! Detectors go the same way: a [`DetectionRecipe`], [`train_detector`], [`TrainedDetector`]. A file
 //! whose task is not known is an [`AnyRecipe`], a run folder an [`AnyTrained`].
@@ -16,6 +17,7 @@ mod any_trained;
 mod checkpoint;
 mod classification;
 mod clock;
+mod compare;
 mod dataset;
 mod decoupled;
 mod detection;
@@ -49,6 +51,7 @@ mod window;
 
 pub use any_recipe::AnyRecipe;
 pub use any_trained::AnyTrained;
+pub use compare::{AnyComparison, compare};
 pub use dataset::{DatasetConfig, DatasetSource, Datasets};
 pub use decoupled::{ClassifierRecipe, Features, train_classifier, train_decoupled};
 pub use detection::{

@@ -125,7 +125,11 @@ pub(crate) fn find_checkpoint(path: &Path) -> Result<PathBuf, TrainingError> {
 }
 
 /// Refuses to go on with another recipe than the one that a file was made with.
-fn same_run<R: RecipeForm>(path: &Path, made_with: &str, recipe: &R) -> Result<(), TrainingError> {
+pub(crate) fn same_run<R: RecipeForm>(
+    path: &Path,
+    made_with: &str,
+    recipe: &R,
+) -> Result<(), TrainingError> {
     let name = path.display().to_string();
     let other = |differences: String| {
         let differences = format!("there, {differences}");
