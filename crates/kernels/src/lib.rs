@@ -33,6 +33,8 @@ mod activation;
 mod batch_norm;
 pub mod composed;
 mod composed_roi_align;
+mod composed_sigmoid_loss;
+mod composed_softmax_loss;
 mod conv;
 #[cfg(feature = "cube")]
 mod cube;
@@ -42,6 +44,9 @@ mod form;
 mod host_read;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod level_rois;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod loss_backend;
+mod random_mask;
 mod roi_align;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod roi_backend;
@@ -53,6 +58,9 @@ pub use batch_norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
 pub use conv::{ConvOptions, conv2d, conv2d_bias_add_relu, conv2d_bias_relu};
 pub use form::{is_fused, runs_any_shape, set_fused};
 pub use host_read::{HostReadError, host_reads, read_back, read_floats};
+pub use random_mask::RandomMask;
 pub use roi_align::{Roi, RoiAlignOptions, RoiAxis, RoiExtent, roi_align};
-pub use sigmoid_loss::{Labels, RowSet, SigmoidTerms, sigmoid_loss};
-pub use softmax_loss::{Shift, SoftmaxTerms, softmax_loss};
+pub use sigmoid_loss::{
+    Labels, RowSet, SigmoidLossOutput, SigmoidTerms, sigmoid_loss, sigmoid_loss_with_sums,
+};
+pub use softmax_loss::{SeesawShift, Shift, SoftmaxTerms, softmax_loss};

@@ -1,6 +1,15 @@
 //! Sigmoid cross-entropy with class tables, a shift, a focal exponent and row weights.
 
-use burn::tensor::{Int, Tensor, activation::log_sigmoid, assert_shape};
+#[cfg(feature = "flex")]
+use burn::backend::Dispatch;
+use burn::tensor::{Int, Tensor, assert_shape};
+
+use crate::composed;
+#[cfg(feature = "flex")]
+use crate::{
+    flex,
+    loss_backend::{LossBackend, SigmoidConfig, inputs},
+};
 
 /// What each row should be.
 #[derive(Debug, Clone)]
@@ -10,6 +19,16 @@ pub enum Labels {
     Classes(Tensor<1, Int>),
     /// `[rows, columns]`: each entry 0 or 1.
     MultiLabel(Tensor<2>),
+}
+
+impl Labels {
+    /// The labels on the plain device.
+    pub(crate) fn without_autodiff(self) -> Self {
+        match self {
+            Self::Classes(labels) => Self::Classes(labels.without_autodiff()),
+            Self::MultiLabel(targets) => Self::MultiLabel(targets.without_autodiff()),
+        }
+    }
 }
 
 /// The rows a term acts on.
@@ -38,8 +57,12 @@ pub struct SigmoidTerms {
     pub negative_weight_rows: RowSet,
     /// `[columns]`: the focal exponent `gamma`; entries are multiplied by `(1 - p_t)^gamma`.
     pub focal_gamma: Option<Tensor<1>>,
-    /// `[rows]`: multiplies the loss of each row.
+    /// `[rows]`: multiplies the loss of each row. A row of weight 0 has loss 0 and gradient 0,
+    /// whatever its logits and label.
     pub row_weights: Option<Tensor<1>>,
+    /// Multiplies every loss. With `1 / rows` the sum of the losses is their mean; a backward pass
+    /// that starts from such a sum is the shortest.
+    pub factor: f32,
 }
 
 impl Default for SigmoidTerms {
@@ -52,16 +75,29 @@ impl Default for SigmoidTerms {
             negative_weight_rows: RowSet::All,
             focal_gamma: None,
             row_weights: None,
+            factor: 1.0,
         }
     }
 }
 
-/// Loss of each row, summed over its columns: `v_r sum_j w_rj (1 - p_t)^gamma_j (-ln p_t)`.
+/// What [`sigmoid_loss_with_sums`] returns.
+#[derive(Debug, Clone)]
+pub struct SigmoidLossOutput {
+    /// Loss of each row, `[rows]`.
+    pub losses: Tensor<1>,
+    /// Sum over the rows of the absolute gradients of positive entries, `[columns]`.
+    pub positive_sums: Tensor<1>,
+    /// Sum over the rows of the absolute gradients of negative entries, `[columns]`.
+    pub negative_sums: Tensor<1>,
+}
+
+/// Loss of each row, summed over its columns:
+/// `c v_r sum_j w_rj (1 - p_t)^gamma_j (-ln p_t)`.
 ///
 /// `p_t = sigmoid(a)` at positives and `1 - sigmoid(a)` at negatives, with
-/// `a_rj = logit_rj + shift_j`; `w` is the positive or the negative weight, `v` the row weight.
-/// Without focal exponent the gradient with respect to a logit is `v_r w_rj (sigmoid(a_rj) - y_rj)`.
-/// Finite for any finite logit; reads nothing back to the host.
+/// `a_rj = logit_rj + shift_j`; `w` is the positive or the negative weight, `v` the row weight, `c`
+/// the factor. Without focal exponent the gradient with respect to a logit is
+/// `c v_r w_rj (sigmoid(a_rj) - y_rj)`. Finite for any finite logit; reads nothing back to the host.
 ///
 /// # Shapes
 /// - logits: `[rows, columns]`, at least one row
@@ -71,83 +107,81 @@ impl Default for SigmoidTerms {
 /// # Panics
 /// If the shapes disagree.
 pub fn sigmoid_loss(logits: Tensor<2>, labels: Labels, terms: SigmoidTerms) -> Tensor<1> {
+    check_shapes(&logits, &labels, &terms);
+    #[cfg(feature = "flex")]
+    if flex::takes(&logits) {
+        return fused(logits, labels, terms, false).0;
+    }
+    composed::sigmoid_loss(logits, labels, terms)
+}
+
+/// As [`sigmoid_loss`], and the sums of the absolute gradients of each column,
+/// `sum_r |d loss_rj / d logit_rj|` without row weight and factor, over the rows whose weight is not
+/// 0. The sums carry no gradient.
+///
+/// # Shapes
+/// As in [`sigmoid_loss`].
+///
+/// # Panics
+/// If the shapes disagree.
+pub fn sigmoid_loss_with_sums(
+    logits: Tensor<2>,
+    labels: Labels,
+    terms: SigmoidTerms,
+) -> SigmoidLossOutput {
+    check_shapes(&logits, &labels, &terms);
+    #[cfg(feature = "flex")]
+    if flex::takes(&logits) {
+        let (losses, sums) = fused(logits, labels, terms, true);
+        let row = |index| sums.clone().narrow(0, index, 1).squeeze_dim::<1>(0);
+        return SigmoidLossOutput { losses, positive_sums: row(0), negative_sums: row(1) };
+    }
+    composed::sigmoid_loss_with_sums(logits, labels, terms)
+}
+
+fn check_shapes(logits: &Tensor<2>, labels: &Labels, terms: &SigmoidTerms) {
     let [num_rows, num_columns] = logits.dims();
-    let needs_foreground = [
-        (terms.shift.is_some(), terms.shift_rows),
-        (terms.negative_weights.is_some(), terms.negative_weight_rows),
-    ]
-    .contains(&(true, RowSet::Foreground));
-    let is_foreground = needs_foreground.then(|| is_foreground(&labels, num_columns));
-    let on_rows = |rows: RowSet| if rows == RowSet::All { None } else { is_foreground.clone() };
-    let targets = targets(labels, num_rows, num_columns);
+    match labels {
+        Labels::Classes(labels) => assert_shape!(labels, [num_rows]),
+        Labels::MultiLabel(targets) => assert_shape!(targets, [num_rows, num_columns]),
+    }
+    let tables =
+        [&terms.shift, &terms.positive_weights, &terms.negative_weights, &terms.focal_gamma];
+    for table in tables.into_iter().flatten() {
+        assert_shape!(table, [num_columns]);
+    }
+    if let Some(weights) = &terms.row_weights {
+        assert_shape!(weights, [num_rows]);
+    }
+}
 
-    let logits = match terms.shift {
-        None => logits,
-        Some(shift) => {
-            assert_shape!(shift, [num_columns]);
-            let shift = shift.unsqueeze::<2>();
-            logits
-                + match on_rows(terms.shift_rows) {
-                    None => shift,
-                    Some(rows) => rows * shift, // [rows, columns]
-                }
-        }
+#[cfg(feature = "flex")]
+fn fused(
+    logits: Tensor<2>,
+    labels: Labels,
+    terms: SigmoidTerms,
+    has_sums: bool,
+) -> (Tensor<1>, Tensor<2>) {
+    let config = SigmoidConfig {
+        shift: terms.shift.is_some().then_some(terms.shift_rows),
+        has_positive_weights: terms.positive_weights.is_some(),
+        negative_weights: terms.negative_weights.is_some().then_some(terms.negative_weight_rows),
+        has_gamma: terms.focal_gamma.is_some(),
+        is_multi_label: matches!(labels, Labels::MultiLabel(_)),
+        has_row_weights: terms.row_weights.is_some(),
+        factor: terms.factor,
+        has_sums,
+        is_tracked: false,
     };
-
-    // At 0/1 targets BCE is -ln sigmoid(±a): one stable call, whose gradient loses no digits.
-    let signed = logits * (targets.clone() * 2.0 - 1.0);
-    let mut loss = -log_sigmoid(signed.clone());
-    if let Some(gamma) = terms.focal_gamma {
-        assert_shape!(gamma, [num_columns]);
-        // (1 - p_t)^gamma = exp(gamma ln sigmoid(-±a))
-        loss = loss * (log_sigmoid(-signed) * gamma.unsqueeze()).exp();
-    }
-    if let Some(weights) = terms.negative_weights {
-        assert_shape!(weights, [num_columns]);
-        let mut excess = (1.0 - targets.clone()) * (weights - 1.0).unsqueeze();
-        if let Some(rows) = on_rows(terms.negative_weight_rows) {
-            excess = excess * rows;
-        }
-        loss = loss * (excess + 1.0);
-    }
-    if let Some(weights) = terms.positive_weights {
-        assert_shape!(weights, [num_columns]);
-        loss = loss * (targets * (weights - 1.0).unsqueeze() + 1.0);
-    }
-    let loss = loss.sum_dim(1).squeeze_dim::<1>(1);
-    match terms.row_weights {
-        None => loss,
-        Some(weights) => {
-            assert_shape!(weights, [num_rows]);
-            loss * weights
-        }
-    }
-}
-
-/// The 0/1 targets, `[rows, columns]`.
-fn targets(labels: Labels, num_rows: usize, num_columns: usize) -> Tensor<2> {
-    match labels {
-        Labels::Classes(labels) => {
-            assert_shape!(labels, [num_rows]);
-            // `one_hot` reads back to the host.
-            let columns = Tensor::<1, Int>::arange(0..num_columns as i64, &labels.device());
-            labels.unsqueeze_dim::<2>(1).equal(columns.unsqueeze()).float()
-        }
-        Labels::MultiLabel(targets) => {
-            assert_shape!(targets, [num_rows, num_columns]);
-            targets
-        }
-    }
-}
-
-/// 1 on rows with a positive, `[rows, 1]`.
-fn is_foreground(labels: &Labels, num_columns: usize) -> Tensor<2> {
-    match labels {
-        Labels::Classes(labels) => {
-            labels.clone().lower_scalar(num_columns as i64).float().unsqueeze_dim(1)
-        }
-        Labels::MultiLabel(targets) => targets.clone().max_dim(1),
-    }
+    let tables = [terms.shift, terms.positive_weights, terms.negative_weights, terms.focal_gamma];
+    let (labels, entries) = match labels {
+        Labels::Classes(labels) => (Some(labels), None),
+        Labels::MultiLabel(targets) => (None, Some(targets)),
+    };
+    let inputs = inputs(labels, &tables, entries, terms.row_weights, &logits.device());
+    let (losses, sums, _) =
+        <Dispatch as LossBackend>::fused_sigmoid_loss(logits.into_dispatch(), inputs, config);
+    (Tensor::from_dispatch(losses), Tensor::from_dispatch(sums))
 }
 
 #[cfg(test)]
@@ -213,6 +247,7 @@ mod tests {
                     negative_weight_rows: rows,
                     focal_gamma: Some(vector(&GAMMA)),
                     row_weights: Some(vector(&WEIGHTS)),
+                    factor: 1.0,
                 };
                 let loss = sigmoid_loss(logits.clone(), labels, terms);
                 let gradients = loss.clone().sum().backward();

@@ -1,6 +1,15 @@
 //! Softmax cross-entropy with a shift, a margin, a scale and row weights.
 
-use burn::tensor::{Int, Tensor, activation::log_softmax, assert_shape};
+#[cfg(feature = "flex")]
+use burn::backend::Dispatch;
+use burn::tensor::{Int, Tensor, assert_shape};
+
+use crate::{RandomMask, composed};
+#[cfg(feature = "flex")]
+use crate::{
+    flex,
+    loss_backend::{LossBackend, ShiftConfig, SoftmaxConfig, inputs},
+};
 
 /// A shift of the logits inside the softmax.
 #[derive(Debug, Clone)]
@@ -10,6 +19,27 @@ pub enum Shift {
     /// One value per entry, `[rows, columns]`: a mask (a large negative value leaves an entry out
     /// of the sum), or a factor that depends on row and column.
     PerEntry(Tensor<2>),
+    /// Some columns are left out of the sum at random, the row's label never.
+    Random(RandomMask),
+    /// The factors of Seesaw loss.
+    Seesaw(SeesawShift),
+}
+
+/// Shift by the logarithm of Seesaw loss's factors,
+/// `p min(0, log_count_j - log_count_y) + q max(0, ln s_j - max(ln s_y, log_epsilon))`, where `s` is
+/// the softmax of the logits, held constant, and `y` the row's label.
+///
+/// Source: Wang et al., CVPR 2021, <https://arxiv.org/abs/2008.10032>.
+#[derive(Debug, Clone)]
+pub struct SeesawShift {
+    /// Logarithm of the labels seen of each class, `[columns]`.
+    pub log_counts: Tensor<1>,
+    /// Exponent of the mitigation factor.
+    pub p: f32,
+    /// Exponent of the compensation factor.
+    pub q: f32,
+    /// Logarithm of the smallest label probability in the compensation factor.
+    pub log_epsilon: f32,
 }
 
 /// What a method adds to plain cross-entropy. The default adds nothing. All terms are constants:
@@ -22,63 +52,104 @@ pub struct SoftmaxTerms {
     pub margin: Option<Tensor<1>>,
     /// Multiplies the logits.
     pub scale: f32,
-    /// `[rows]`: multiplies the loss of each row.
+    /// Whether the last two columns, foreground and background, are a softmax of their own on every
+    /// row. The other columns then count on foreground rows only; they alone have shift, margin and
+    /// scale, whose tables are two columns shorter. The loss of a row is the sum of both.
+    pub objectness: bool,
+    /// `[rows]`: multiplies the loss of each row. A row of weight 0 has loss 0 and gradient 0,
+    /// whatever its logits.
     pub row_weights: Option<Tensor<1>>,
+    /// Multiplies every loss. With `1 / rows` the sum of the losses is their mean; a backward pass
+    /// that starts from such a sum is the shortest.
+    pub factor: f32,
 }
 
 impl Default for SoftmaxTerms {
     fn default() -> Self {
-        Self { shift: None, margin: None, scale: 1.0, row_weights: None }
+        Self {
+            shift: None,
+            margin: None,
+            scale: 1.0,
+            objectness: false,
+            row_weights: None,
+            factor: 1.0,
+        }
     }
 }
 
-/// Loss of each row, `w_r (logsumexp_j a_rj - a_ry)` with
-/// `a_rj = scale (logit_rj - [j = y] margin_y) + shift_rj`, where `y` is the row's label.
+/// Loss of each row, `c w_r (logsumexp_j a_rj - a_ry)` with
+/// `a_rj = scale (logit_rj - [j = y] margin_y) + shift_rj`, where `y` is the row's label, `w` the row
+/// weight and `c` the factor.
 ///
-/// The gradient with respect to a logit is `w_r scale (softmax(a)_rj - [j = y])`. Reads nothing
+/// The gradient with respect to a logit is `c w_r scale (softmax(a)_rj - [j = y])`. Reads nothing
 /// back to the host.
 ///
 /// # Shapes
 /// - logits: `[rows, columns]`, at least one row
-/// - labels: `[rows]` in `0..columns`
+/// - labels: `[rows]` in `0..columns`; with objectness in `0..=columns - 2`, where `columns - 2` is
+///   background
 /// - output: `[rows]`
 ///
 /// # Panics
 /// If the shapes disagree.
 pub fn softmax_loss(logits: Tensor<2>, labels: Tensor<1, Int>, terms: SoftmaxTerms) -> Tensor<1> {
-    let [num_rows, num_columns] = logits.dims();
-    assert_shape!(labels, [num_rows]);
+    check_shapes(&logits, &labels, &terms);
+    #[cfg(feature = "flex")]
+    if flex::takes(&logits) {
+        return fused(logits, labels, terms);
+    }
+    composed::softmax_loss(logits, labels, terms)
+}
 
-    let labels = labels.unsqueeze_dim::<2>(1); // [rows, 1]
-    let mut logits = logits;
-    if let Some(margin) = terms.margin {
+fn check_shapes(logits: &Tensor<2>, labels: &Tensor<1, Int>, terms: &SoftmaxTerms) {
+    let [num_rows, num_logits] = logits.dims();
+    assert_shape!(labels, [num_rows]);
+    let objectness_columns = if terms.objectness { 2 } else { 0 };
+    assert!(num_logits >= objectness_columns, "objectness needs two columns");
+    let num_columns = num_logits - objectness_columns;
+    match &terms.shift {
+        None => {}
+        Some(Shift::PerColumn(shift)) => assert_shape!(shift, [num_columns]),
+        Some(Shift::PerEntry(shift)) => assert_shape!(shift, [num_rows, num_columns]),
+        Some(Shift::Random(mask)) => assert_shape!(mask.columns, [num_columns]),
+        Some(Shift::Seesaw(seesaw)) => assert_shape!(seesaw.log_counts, [num_columns]),
+    }
+    if let Some(margin) = &terms.margin {
         assert_shape!(margin, [num_columns]);
-        let columns = Tensor::<1, Int>::arange(0..num_columns as i64, &labels.device());
-        let is_label = labels.clone().equal(columns.unsqueeze()).float();
-        logits = logits - is_label * margin.unsqueeze();
     }
-    if terms.scale != 1.0 {
-        logits = logits * terms.scale;
+    if let Some(weights) = &terms.row_weights {
+        assert_shape!(weights, [num_rows]);
     }
-    let logits = match terms.shift {
-        None => logits,
-        Some(Shift::PerColumn(shift)) => {
-            assert_shape!(shift, [num_columns]);
-            logits + shift.unsqueeze()
+}
+
+#[cfg(feature = "flex")]
+fn fused(logits: Tensor<2>, labels: Tensor<1, Int>, terms: SoftmaxTerms) -> Tensor<1> {
+    let (shift, table, entries) = match terms.shift {
+        None => (ShiftConfig::None, None, None),
+        Some(Shift::PerColumn(shift)) => (ShiftConfig::PerColumn, Some(shift), None),
+        Some(Shift::PerEntry(shift)) => (ShiftConfig::PerEntry, None, Some(shift)),
+        Some(Shift::Random(mask)) => {
+            let (key, bound) = (mask.key(), mask.bound());
+            (ShiftConfig::RandomMask { key, bound }, Some(mask.columns), None)
         }
-        Some(Shift::PerEntry(shift)) => {
-            assert_shape!(shift, [num_rows, num_columns]);
-            logits + shift
+        Some(Shift::Seesaw(SeesawShift { log_counts, p, q, log_epsilon })) => {
+            (ShiftConfig::Seesaw { p, q, log_epsilon }, Some(log_counts), None)
         }
     };
-    let loss = -log_softmax(logits, 1).gather(1, labels).squeeze_dim::<1>(1);
-    match terms.row_weights {
-        None => loss,
-        Some(weights) => {
-            assert_shape!(weights, [num_rows]);
-            loss * weights
-        }
-    }
+    let config = SoftmaxConfig {
+        shift,
+        has_margin: terms.margin.is_some(),
+        scale: terms.scale,
+        has_objectness: terms.objectness,
+        has_row_weights: terms.row_weights.is_some(),
+        factor: terms.factor,
+        is_tracked: false,
+    };
+    let tables = [table, terms.margin];
+    let inputs = inputs(Some(labels), &tables, entries, terms.row_weights, &logits.device());
+    let (losses, _) =
+        <Dispatch as LossBackend>::fused_softmax_loss(logits.into_dispatch(), inputs, config);
+    Tensor::from_dispatch(losses)
 }
 
 #[cfg(test)]
@@ -136,6 +207,7 @@ mod tests {
                 margin: Some(vector(&MARGIN)),
                 scale: SCALE as f32,
                 row_weights: Some(vector(&WEIGHTS)),
+                ..Default::default()
             };
             let labels = Tensor::from_ints(LABELS.map(|label| label as i32), &device);
             let loss = softmax_loss(logits.clone(), labels, terms);

@@ -22,6 +22,11 @@ impl Target {
         Self(values.as_mut_ptr())
     }
 
+    /// Not to be written through.
+    pub(super) fn reading(values: &[f32]) -> Self {
+        Self(values.as_ptr().cast_mut())
+    }
+
     pub(super) fn pointer(self) -> *mut f32 {
         self.0
     }

@@ -1,0 +1,185 @@
+//! The fused losses on `flex` tensors.
+#![allow(unsafe_code, reason = "one version per instruction set")]
+
+use burn::backend::flex::FlexTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::Shape;
+use rayon::prelude::*;
+
+use super::parallel::Target;
+use super::pool::Buffer;
+use super::sigmoid_loss::{SigmoidLoss, SigmoidTables, Targets};
+use super::simd::multiversion;
+use super::softmax_loss::{SoftmaxLoss, SoftmaxTables};
+use super::tensor::{contiguous, values};
+use crate::loss_backend::{LossBackend, LossInputs, SigmoidConfig, SoftmaxConfig};
+
+/// A label that is not a column.
+pub(super) const NONE: u32 = u32::MAX;
+/// Logits per task, about.
+const BLOCK: usize = 16 << 10;
+
+/// The rows of a loss.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    /// `[num_rows, num_columns]`; read only, and each row before its gradient is written, which may
+    /// go to the same place.
+    pub(super) logits: Target,
+    pub(super) num_rows: usize,
+    pub(super) num_columns: usize,
+    pub(super) weights: Option<&'a [f32]>,
+    pub(super) factor: f32,
+}
+
+impl Rows<'_> {
+    /// Rows per task. It depends on the shape alone.
+    pub(super) fn block(&self) -> usize {
+        (BLOCK / self.num_columns.max(1)).max(1)
+    }
+
+    /// What multiplies the loss of a row; nothing if the row is left out.
+    #[inline(always)]
+    pub(super) fn factor(&self, row: usize) -> Option<f32> {
+        let weight = self.weights.map_or(1.0, |weights| weights[row]);
+        (weight != 0.0).then_some(weight * self.factor)
+    }
+}
+
+/// Labels as columns; whatever is none of `0..=num_columns` becomes [`NONE`].
+fn columns(labels: &[f32], num_columns: usize) -> Vec<u32> {
+    let column = |&label: &f32| {
+        if (0.0..=num_columns as f32).contains(&label) { label as u32 } else { NONE }
+    };
+    labels.iter().map(column).collect()
+}
+
+/// Losses and gradient of the rows: into fresh memory, or the gradient over the logits where nobody
+/// else holds them. `task` gets the logits, the losses and the gradient.
+fn pass<R>(
+    logits: FlexTensor,
+    is_tracked: bool,
+    task: impl FnOnce(Target, &mut [f32], Option<Target>) -> R,
+) -> (FlexTensor, FlexTensor, R) {
+    let mut logits = contiguous(logits);
+    let shape = logits.shape();
+    let [num_rows, _] = shape.dims::<2>();
+    let mut losses = Buffer::new(num_rows);
+    let (gradient, result) = if !is_tracked {
+        let result = task(Target::reading(values(&logits)), losses.as_mut_slice(), None);
+        (nothing(), result)
+    } else if let Some(values) = logits.try_storage_mut::<f32>() {
+        let target = Target::new(values);
+        let result = task(target, losses.as_mut_slice(), Some(target));
+        (logits, result)
+    } else {
+        let mut gradient = Buffer::new(shape.num_elements());
+        let target = Target::new(gradient.as_mut_slice());
+        let result = task(Target::reading(values(&logits)), losses.as_mut_slice(), Some(target));
+        (gradient.into_tensor(shape), result)
+    };
+    (losses.into_tensor(Shape::new([num_rows])), gradient, result)
+}
+
+fn nothing() -> FlexTensor {
+    Buffer::zeros(1).into_tensor(Shape::new([1]))
+}
+
+multiversion! {
+    fn scale(values: &mut [f32], factor: f32) {
+        for value in values {
+            *value *= factor;
+        }
+    }
+}
+
+/// Multiplies every row by its factor; nothing is done where all are 1.
+fn scale_rows(gradient: FlexTensor, factors: FlexTensor) -> FlexTensor {
+    let factors = contiguous(factors);
+    let factors = values(&factors);
+    if factors.iter().all(|&factor| factor == 1.0) {
+        return gradient;
+    }
+    let mut gradient = gradient;
+    let [_, num_columns] = gradient.shape().dims::<2>();
+    let rows = gradient.storage_mut::<f32>().par_chunks_mut(num_columns.max(1));
+    rows.with_min_len((BLOCK / num_columns.max(1)).max(1))
+        .zip(factors)
+        .for_each(|(row, &factor)| scale(row, factor));
+    gradient
+}
+
+impl LossBackend for Flex {
+    fn fused_sigmoid_loss(
+        logits: FlexTensor,
+        inputs: LossInputs<Self>,
+        config: SigmoidConfig,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let [num_rows, num_columns] = logits.shape().dims::<2>();
+        let LossInputs { labels, tables, entries, row_weights } = inputs;
+        let [labels, tables, entries, row_weights] =
+            [labels, tables, entries, row_weights].map(contiguous);
+        let tables = SigmoidTables::new(&config, values(&tables), num_columns);
+        let labels = columns(values(&labels), num_columns);
+        let targets = if config.is_multi_label {
+            Targets::MultiLabel(values(&entries))
+        } else {
+            Targets::Classes { labels: &labels }
+        };
+        let weights = config.has_row_weights.then(|| values(&row_weights));
+        let (losses, gradient, sums) =
+            pass(logits, config.is_tracked, |logits, losses, gradient| {
+                let rows = Rows { logits, num_rows, num_columns, weights, factor: config.factor };
+                let loss = SigmoidLoss { rows, targets, tables: &tables };
+                loss.run(losses, gradient, config.has_sums)
+            });
+        let sums = sums.map(|sums| sums.into_tensor(Shape::new([2, num_columns])));
+        (losses, sums.unwrap_or_else(nothing), gradient)
+    }
+
+    fn fused_sigmoid_loss_backward(
+        saved: FlexTensor,
+        _inputs: LossInputs<Self>,
+        gradient: FlexTensor,
+        _config: SigmoidConfig,
+    ) -> FlexTensor {
+        scale_rows(saved, gradient)
+    }
+
+    fn fused_softmax_loss(
+        logits: FlexTensor,
+        inputs: LossInputs<Self>,
+        config: SoftmaxConfig,
+    ) -> (FlexTensor, FlexTensor) {
+        let [num_rows, num_columns] = logits.shape().dims::<2>();
+        let LossInputs { labels, tables, entries, row_weights } = inputs;
+        let [labels, tables, entries, row_weights] =
+            [labels, tables, entries, row_weights].map(contiguous);
+        let num_classes = num_columns - if config.has_objectness { 2 } else { 0 };
+        let tables = SoftmaxTables::new(&config, values(&tables), num_classes);
+        let labels = columns(values(&labels), num_classes);
+        let weights = config.has_row_weights.then(|| values(&row_weights));
+        let (losses, gradient, ()) = pass(logits, config.is_tracked, |logits, losses, gradient| {
+            let rows = Rows { logits, num_rows, num_columns, weights, factor: config.factor };
+            let entries = values(&entries);
+            let loss = SoftmaxLoss {
+                rows,
+                num_classes,
+                labels: &labels,
+                tables: &tables,
+                entries,
+                config,
+            };
+            loss.run(losses, gradient);
+        });
+        (losses, gradient)
+    }
+
+    fn fused_softmax_loss_backward(
+        saved: FlexTensor,
+        _inputs: LossInputs<Self>,
+        gradient: FlexTensor,
+        _config: SoftmaxConfig,
+    ) -> FlexTensor {
+        scale_rows(saved, gradient)
+    }
+}
