@@ -10,7 +10,7 @@ use crate::process;
 use graph::{Kind, Package, packages};
 
 /// Rank of every library. A crate may use crates of a lower rank, never of its own.
-const RANKS: [(&str, u8); 11] = [
+const RANKS: [(&str, u8); 12] = [
     ("longtail-types", 0),
     ("longtail-kernels", 0),
     (TESTING, 1),
@@ -21,12 +21,13 @@ const RANKS: [(&str, u8); 11] = [
     ("longtail-eval", 2),
     ("longtail-training", 3),
     ("longtail", FACADE),
-    ("longtail-cli", 5),
+    ("longtail-bench", 5),
+    ("longtail-cli", 6),
 ];
 /// From the facade on, a crate may turn a backend on by default.
 const FACADE: u8 = 4;
-/// Examples, benches and this program stand on top of everything.
-const TOP: u8 = 6;
+/// Examples and this program stand on top of everything.
+const TOP: u8 = 7;
 /// For tests alone: any crate may have it as dev-dependency, none as an ordinary one.
 const TESTING: &str = "longtail-testing";
 /// Plain host code: no tensors.
@@ -59,8 +60,7 @@ fn violations(packages: &[Package]) -> Vec<String> {
     for package in packages {
         let Some(rank) = rank(package) else {
             found.push(format!(
-                "{} has no rank; give it one in xtask/src/layers.rs (a program belongs in \
-                 examples/ or benches/)",
+                "{} has no rank; give it one in xtask/src/layers.rs (a program belongs in examples/)",
                 package.name
             ));
             continue;
@@ -75,7 +75,7 @@ fn violations(packages: &[Package]) -> Vec<String> {
 
 fn rank(package: &Package) -> Option<u8> {
     let listed = RANKS.iter().find(|(name, _)| *name == package.name).map(|(_, rank)| *rank);
-    let is_top = ["examples", "benches", "xtask"].contains(&package.top_folder.as_str());
+    let is_top = ["examples", "xtask"].contains(&package.top_folder.as_str());
     listed.or(is_top.then_some(TOP))
 }
 
@@ -187,7 +187,7 @@ mod tests {
             package("examples/a", "a", &[], json!({})),
             package("examples/b", "b", &[dependency("a")], json!({})),
         ];
-        assert_eq!(check(&packages), ["b (rank 6) may not depend on a (rank 6)"]);
+        assert_eq!(check(&packages), ["b (rank 7) may not depend on a (rank 7)"]);
     }
 
     #[test]

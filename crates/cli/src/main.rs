@@ -34,6 +34,8 @@ enum Command {
     Devices(commands::devices::Args),
     /// Train a detector on the embedded data set with several losses, and compare.
     Demo(commands::demo::Args),
+    /// Measure the speed of this library on devices, beside PyTorch if it is there.
+    Bench(commands::bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Weights(command) => commands::weights::run(command),
         Command::Devices(args) => commands::devices::run(args),
         Command::Demo(args) => commands::demo::run(args),
+        Command::Bench(args) => commands::bench::run(args),
     };
     match result {
         Ok(code) => code,
