@@ -10,7 +10,7 @@ use crate::process;
 use graph::{Kind, Package, packages};
 
 /// Rank of every library. A crate may use crates of a lower rank, never of its own.
-const RANKS: [(&str, u8); 12] = [
+const RANKS: [(&str, u8); 13] = [
     ("longtail-types", 0),
     ("longtail-kernels", 0),
     (TESTING, 1),
@@ -21,6 +21,7 @@ const RANKS: [(&str, u8); 12] = [
     ("longtail-eval", 2),
     ("longtail-training", 3),
     ("longtail", FACADE),
+    ("longtail-conformance", FACADE),
     ("longtail-bench", 5),
     ("longtail-cli", 6),
 ];

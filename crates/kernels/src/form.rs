@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(any(feature = "flex", feature = "cube"))]
-use burn::{
-    backend::DispatchDevice,
-    tensor::{DType, Tensor},
-};
+use burn::backend::DispatchDevice;
+use burn::tensor::Device;
+#[cfg(any(feature = "flex", feature = "cube"))]
+use burn::tensor::{DType, Tensor};
 
 static FUSED: AtomicBool = AtomicBool::new(true);
 
@@ -24,7 +24,7 @@ pub fn is_fused() -> bool {
 
 /// Whether `device` runs an operation at any shape without compiling a kernel for it first, so that
 /// nothing is gained by filling tensors up to a few sizes.
-pub fn runs_any_shape(device: &burn::tensor::Device) -> bool {
+pub fn runs_any_shape(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     return matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_));
     #[cfg(not(feature = "flex"))]
@@ -34,17 +34,20 @@ pub fn runs_any_shape(device: &burn::tensor::Device) -> bool {
     }
 }
 
+/// Whether there are fused forms for `device`: on `flex` and on every CubeCL device.
+pub fn has_fused_forms(device: &Device) -> bool {
+    match device.clone().inner().as_dispatch() {
+        #[cfg(feature = "flex")]
+        DispatchDevice::Flex(_) => true,
+        #[cfg(feature = "cube")]
+        DispatchDevice::Cube(_) => true,
+        #[allow(unreachable_patterns, reason = "there may be other backends")]
+        _ => false,
+    }
+}
+
 /// Whether an operation with a form for `flex` and for CubeCL devices runs fused on `tensor`.
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) fn is_fused_on<const D: usize>(tensor: &Tensor<D>) -> bool {
-    is_fused()
-        && tensor.dtype() == DType::F32
-        && match tensor.device().inner().as_dispatch() {
-            #[cfg(feature = "flex")]
-            DispatchDevice::Flex(_) => true,
-            #[cfg(feature = "cube")]
-            DispatchDevice::Cube(_) => true,
-            #[allow(unreachable_patterns, reason = "there may be other backends")]
-            _ => false,
-        }
+    is_fused() && tensor.dtype() == DType::F32 && has_fused_forms(&tensor.device())
 }

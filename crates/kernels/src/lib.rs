@@ -56,7 +56,7 @@ mod softmax_loss;
 pub use activation::{add_relu, relu};
 pub use batch_norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
 pub use conv::{ConvOptions, conv2d, conv2d_bias_add_relu, conv2d_bias_relu};
-pub use form::{is_fused, runs_any_shape, set_fused};
+pub use form::{has_fused_forms, is_fused, runs_any_shape, set_fused};
 pub use host_read::{HostReadError, host_reads, read_back, read_floats};
 pub use random_mask::RandomMask;
 pub use roi_align::{Roi, RoiAlignOptions, RoiAxis, RoiExtent, roi_align};
