@@ -5,17 +5,38 @@ use std::fmt;
 use burn::tensor::{Device, DeviceType};
 use thiserror::Error;
 
-/// The backends a build can have: name, whether this build has it, and what it is.
-const BACKENDS: [(&str, bool, &str); 9] = [
-    ("flex", cfg!(feature = "flex"), "CPU, pure Rust; the default"),
-    ("ndarray", cfg!(feature = "ndarray"), "CPU, by the ndarray crate"),
-    ("cpu", cfg!(feature = "cpu"), "CPU, kernels compiled by CubeCL"),
-    ("wgpu", cfg!(feature = "wgpu"), "GPU, by the graphics API the system has"),
-    ("vulkan", cfg!(feature = "vulkan"), "GPU, by Vulkan"),
-    ("metal", cfg!(feature = "metal"), "Apple GPU, by Metal"),
-    ("webgpu", cfg!(feature = "webgpu"), "GPU, by WebGPU"),
-    ("cuda", cfg!(feature = "cuda"), "NVIDIA GPU"),
-    ("rocm", cfg!(feature = "rocm"), "AMD GPU"),
+/// A backend that a build can have.
+struct Backend {
+    name: &'static str,
+    is_compiled: bool,
+    description: &'static str,
+    needs: &'static str,
+}
+
+const fn backend(
+    name: &'static str,
+    is_compiled: bool,
+    description: &'static str,
+    needs: &'static str,
+) -> Backend {
+    Backend { name, is_compiled, description, needs }
+}
+
+const BACKENDS: [Backend; 9] = [
+    backend("flex", cfg!(feature = "flex"), "CPU, pure Rust; the default", "nothing"),
+    backend("ndarray", cfg!(feature = "ndarray"), "CPU, by the ndarray crate", "nothing"),
+    backend("cpu", cfg!(feature = "cpu"), "CPU, kernels compiled by CubeCL", "nothing"),
+    backend(
+        "wgpu",
+        cfg!(feature = "wgpu"),
+        "GPU, by the graphics API the system has",
+        "a driver for Vulkan, Metal or DirectX 12",
+    ),
+    backend("vulkan", cfg!(feature = "vulkan"), "GPU, by Vulkan", "a Vulkan driver"),
+    backend("metal", cfg!(feature = "metal"), "Apple GPU, by Metal", "macOS on an Apple GPU"),
+    backend("webgpu", cfg!(feature = "webgpu"), "GPU, by WebGPU", "a driver for Vulkan or Metal"),
+    backend("cuda", cfg!(feature = "cuda"), "NVIDIA GPU", "an NVIDIA GPU and its driver"),
+    backend("rocm", cfg!(feature = "rocm"), "AMD GPU", "an AMD GPU and ROCm"),
 ];
 
 /// Why a device cannot be used.
@@ -63,6 +84,8 @@ pub struct BackendInfo {
     pub name: &'static str,
     /// What it runs on.
     pub description: &'static str,
+    /// What a machine must have for it.
+    pub needs: &'static str,
     /// Whether this build has the backend.
     pub is_compiled: bool,
     /// How many devices it finds; 0 when it is not compiled.
@@ -73,7 +96,7 @@ impl fmt::Display for BackendInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match (self.is_compiled, self.num_devices) {
             (false, _) => format!("not in this build (--features {})", self.name),
-            (true, 0) => "no device found".into(),
+            (true, 0) => format!("no device found; needs {}", self.needs),
             (true, 1) => "usable".into(),
             (true, found) => {
                 format!("usable, {found} devices: {0}:0 to {0}:{1}", self.name, found - 1)
@@ -85,11 +108,12 @@ impl fmt::Display for BackendInfo {
 
 /// All backends, compiled or not, and the devices they find. Asks the drivers, so call it once.
 pub fn backends() -> Vec<BackendInfo> {
-    let info = BACKENDS.iter().map(|&(name, is_compiled, description)| BackendInfo {
-        name,
-        description,
-        is_compiled,
-        num_devices: found(name).len(),
+    let info = BACKENDS.iter().map(|backend| BackendInfo {
+        name: backend.name,
+        description: backend.description,
+        needs: backend.needs,
+        is_compiled: backend.is_compiled,
+        num_devices: found(backend.name).len(),
     });
     info.collect()
 }
@@ -104,8 +128,8 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
         Some((backend, index)) => (backend, index.parse::<usize>().ok()),
         None => (name, Some(0)),
     };
-    let known = BACKENDS.iter().find(|(known, ..)| *known == backend);
-    let (Some(&(backend, is_compiled, _)), Some(index)) = (known, index) else {
+    let known = BACKENDS.iter().find(|known| known.name == backend);
+    let (Some(&Backend { name: backend, is_compiled, .. }), Some(index)) = (known, index) else {
         return Err(DeviceError::Unknown { name: name.into(), usable: usable() });
     };
     if !is_compiled {
@@ -121,7 +145,7 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
 }
 
 fn usable() -> String {
-    let names = BACKENDS.iter().map(|(name, ..)| *name).filter(|name| !found(name).is_empty());
+    let names = BACKENDS.iter().map(|backend| backend.name).filter(|name| !found(name).is_empty());
     let names: Vec<&str> = names.collect();
     if names.is_empty() { "none; this build has no backend".into() } else { names.join(", ") }
 }

@@ -54,6 +54,7 @@ fn sigmoid(device: &Device, record: &mut Record) -> Result<(), ConformanceError>
         negative_weight_rows: RowSet::Foreground,
         focal_gamma: table("gamma"),
         row_weights: Some(tensor("rows", [NUM_ROWS], device) + 1.0),
+        factor: 0.5,
     };
     let labels = Labels::Classes(upload(&labels(NUM_CLASSES + 1), device));
     finish(sigmoid_loss(logits.clone(), labels, terms), &logits, record)
@@ -83,7 +84,7 @@ fn host_sigmoid() -> Record {
             let logit = sign * (4.0 * logits[row * NUM_CLASSES + j] + shift);
             let right = 1.0 / (1.0 + (-logit).exp()); // p_t
             let (wrong, log_right) = (1.0 - right, -(-logit).exp().ln_1p());
-            let factor = rows[row] * weight * wrong.powf(gamma[j]);
+            let factor = 0.5 * rows[row] * weight * wrong.powf(gamma[j]);
             loss -= factor * log_right;
             // d/dlogit of -(1 - p)^g ln p
             let slope = gamma[j] * right * log_right - wrong;
@@ -102,6 +103,8 @@ fn softmax(device: &Device, record: &mut Record) -> Result<(), ConformanceError>
         margin: Some(tensor("margin", [NUM_CLASSES], device)),
         scale: 1.5,
         row_weights: Some(tensor("rows", [NUM_ROWS], device) + 1.0),
+        factor: 0.5,
+        ..Default::default()
     };
     let labels = upload(&labels(NUM_CLASSES), device);
     finish(softmax_loss(logits.clone(), labels, terms), &logits, record)
@@ -121,10 +124,10 @@ fn host_softmax() -> Record {
             (1.5 * (4.0 * logits[at] - margin) + shift[at]).exp()
         };
         let sum: f64 = (0..NUM_CLASSES).map(entry).sum();
-        losses.push(-rows[row] * (entry(label) / sum).ln());
+        losses.push(-0.5 * rows[row] * (entry(label) / sum).ln());
         gradient.extend((0..NUM_CLASSES).map(|j| {
             let target = if j == label { 1.0 } else { 0.0 };
-            upstream[row] * rows[row] * 1.5 * (entry(j) / sum - target)
+            upstream[row] * 0.5 * rows[row] * 1.5 * (entry(j) / sum - target)
         }));
     }
     record_of(losses, gradient)
