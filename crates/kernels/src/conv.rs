@@ -57,25 +57,9 @@ pub fn conv2d(
     bias: Option<Tensor<1>>,
     options: &ConvOptions,
 ) -> Tensor<4> {
-    let [_, in_channels, height, width] = x.dims();
-    let [out_channels, group_channels, kernel_height, kernel_width] = weight.dims();
-    let kernel = [kernel_height, kernel_width];
-    assert!(
-        options.output_size([height, width], kernel).is_some(),
-        "a kernel of {kernel_height}x{kernel_width} with {options:?} does not fit into an input of \
-         {height}x{width}"
-    );
-    let groups = options.groups;
-    assert!(
-        in_channels == groups * group_channels && out_channels.is_multiple_of(groups),
-        "{in_channels} input channels, a weight of [{out_channels}, {group_channels}, ..] and \
-         {groups} groups do not agree"
-    );
-    if let Some(bias) = &bias {
-        assert_shape!(bias, [out_channels]);
-    }
+    check(&x, &weight, bias.as_ref(), options);
     #[cfg(feature = "flex")]
-    if flex::takes(&x) && in_channels * out_channels > 0 {
+    if is_fused_on(&x, &weight) {
         let (x, weight, options) = (x.into_dispatch(), weight.into_dispatch(), *options);
         return Tensor::from_dispatch(match bias {
             None => <Dispatch as LayerBackend>::fused_conv2d(x, weight, options),
@@ -86,6 +70,40 @@ pub fn conv2d(
         });
     }
     composed::conv2d(x, weight, bias, options)
+}
+
+/// Panics if the shapes and options disagree. Returns the shape of the output.
+fn check(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    options: &ConvOptions,
+) -> [usize; 4] {
+    let [batch_size, in_channels, height, width] = x.dims();
+    let [out_channels, group_channels, kernel_height, kernel_width] = weight.dims();
+    let Some([out_height, out_width]) =
+        options.output_size([height, width], [kernel_height, kernel_width])
+    else {
+        panic!(
+            "a kernel of {kernel_height}x{kernel_width} with {options:?} does not fit into an \
+             input of {height}x{width}"
+        )
+    };
+    let groups = options.groups;
+    assert!(
+        in_channels == groups * group_channels && out_channels.is_multiple_of(groups),
+        "{in_channels} input channels, a weight of [{out_channels}, {group_channels}, ..] and \
+         {groups} groups do not agree"
+    );
+    if let Some(bias) = bias {
+        assert_shape!(bias, [out_channels]);
+    }
+    [batch_size, out_channels, out_height, out_width]
+}
+
+#[cfg(feature = "flex")]
+fn is_fused_on(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
+    flex::takes(x) && x.dims()[1] * weight.dims()[0] > 0
 }
 
 /// `max(conv2d(x, weight) + bias, 0)`: a convolution with its activation in the same pass.
@@ -99,6 +117,14 @@ pub fn conv2d_bias_relu(
     bias: Tensor<1>,
     options: &ConvOptions,
 ) -> Tensor<4> {
+    check(&x, &weight, Some(&bias), options);
+    #[cfg(feature = "flex")]
+    if is_fused_on(&x, &weight) {
+        let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as LayerBackend>::fused_conv2d_bias_relu(
+            x, weight, bias, *options,
+        ));
+    }
     relu(conv2d(x, weight, Some(bias), options))
 }
 
@@ -114,5 +140,15 @@ pub fn conv2d_bias_add_relu(
     residual: Tensor<4>,
     options: &ConvOptions,
 ) -> Tensor<4> {
+    let [batch_size, out_channels, height, width] = check(&x, &weight, Some(&bias), options);
+    assert_shape!(residual, [batch_size, out_channels, height, width]);
+    #[cfg(feature = "flex")]
+    if is_fused_on(&x, &weight) {
+        let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+        let residual = residual.into_dispatch();
+        return Tensor::from_dispatch(<Dispatch as LayerBackend>::fused_conv2d_bias_add_relu(
+            x, weight, bias, residual, *options,
+        ));
+    }
     add_relu(conv2d(x, weight, Some(bias), options), residual)
 }

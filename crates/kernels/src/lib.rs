@@ -52,6 +52,7 @@ mod roi_align;
 mod roi_backend;
 mod sigmoid_loss;
 mod softmax_loss;
+mod winograd;
 
 pub use activation::{add_relu, relu};
 pub use batch_norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
@@ -64,3 +65,4 @@ pub use sigmoid_loss::{
     Labels, RowSet, SigmoidLossOutput, SigmoidTerms, sigmoid_loss, sigmoid_loss_with_sums,
 };
 pub use softmax_loss::{SeesawShift, Shift, SoftmaxTerms, softmax_loss};
+pub use winograd::{Winograd, set_winograd, winograd};

@@ -22,16 +22,19 @@ struct ConvState {
     conv: Conv,
     x: Option<FlexTensor>,
     weight: Option<FlexTensor>,
+    /// If a ReLU follows.
+    output: Option<FlexTensor>,
 }
 
 impl ConvState {
     fn new(conv: Conv, x: FlexTensor, weight: FlexTensor, is_tracked: [bool; 2]) -> Self {
         let [x_is_tracked, weight_is_tracked] = is_tracked;
-        Self { conv, x: weight_is_tracked.then_some(x), weight: x_is_tracked.then_some(weight) }
+        let (x, weight) = (weight_is_tracked.then_some(x), x_is_tracked.then_some(weight));
+        Self { conv, x, weight, output: None }
     }
 }
 
-/// Parents: input, weight and, with `N = 3`, bias.
+/// Parents: input, weight, from `N = 3` on bias, with `N = 4` the residual.
 impl<const N: usize> Backward<Flex, N> for ConvBackward {
     type State = ConvState;
 
@@ -41,8 +44,12 @@ impl<const N: usize> Backward<Flex, N> for ConvBackward {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let ConvState { conv, x, weight } = ops.state;
-        let gradient = contiguous(grads.consume::<Flex>(&ops.node));
+        let ConvState { conv, x, weight, output } = ops.state;
+        let gradient = grads.consume::<Flex>(&ops.node);
+        let gradient = match output {
+            Some(output) => tensor::mask(gradient, &output),
+            None => contiguous(gradient),
+        };
         let parents = ops.parents.each_ref().map(Option::as_ref);
         if let (Some(node), Some(x)) = (parents[1], &x) {
             let sums = conv.weight_gradient(values(x), values(&gradient));
@@ -55,8 +62,10 @@ impl<const N: usize> Backward<Flex, N> for ConvBackward {
         if let (Some(node), Some(weight)) = (parents[0], &weight) {
             drop(x);
             let input = conv.input_gradient(values(weight), values(&gradient));
-            drop(gradient);
             grads.register::<Flex>(node.id, input.into_tensor(conv.input_shape()));
+        }
+        if let Some(node) = parents.get(3).copied().flatten() {
+            grads.register::<Flex>(node.id, gradient);
         }
     }
 }
@@ -146,7 +155,7 @@ impl<C: CheckpointStrategy> LayerBackend for Autodiff<Flex, C> {
         let (weight, weight_node) = weight.into_parts();
         let (x, weight) = (contiguous(x), contiguous(weight));
         let conv = tensor::conv(&x, &weight, options);
-        let output = tensor::conv_forward(&conv, &x, &weight, None);
+        let output = tensor::conv_forward(&conv, &x, &weight, [None, None], false);
         match ConvBackward.prepare::<C>([x_node, weight_node]).compute_bound().stateful() {
             OpsKind::Tracked(prepare) => {
                 prepare.finish(ConvState::new(conv, x, weight, is_tracked), output)
@@ -167,11 +176,61 @@ impl<C: CheckpointStrategy> LayerBackend for Autodiff<Flex, C> {
         let (bias, bias_node) = bias.into_parts();
         let (x, weight) = (contiguous(x), contiguous(weight));
         let conv = tensor::conv(&x, &weight, options);
-        let output = tensor::conv_forward(&conv, &x, &weight, Some(bias));
+        let output = tensor::conv_forward(&conv, &x, &weight, [Some(bias), None], false);
         let prepare = ConvBackward.prepare::<C>([x_node, weight_node, bias_node]);
         match prepare.compute_bound().stateful() {
             OpsKind::Tracked(prepare) => {
                 prepare.finish(ConvState::new(conv, x, weight, is_tracked), output)
+            }
+            OpsKind::UnTracked(prepare) => prepare.finish(output),
+        }
+    }
+
+    fn fused_conv2d_bias_relu(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        let is_tracked = [x.is_tracked(), weight.is_tracked()];
+        let (x, x_node) = x.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        let (bias, bias_node) = bias.into_parts();
+        let (x, weight) = (contiguous(x), contiguous(weight));
+        let conv = tensor::conv(&x, &weight, options);
+        let output = tensor::conv_forward(&conv, &x, &weight, [Some(bias), None], true);
+        let prepare = ConvBackward.prepare::<C>([x_node, weight_node, bias_node]);
+        match prepare.compute_bound().stateful() {
+            OpsKind::Tracked(prepare) => {
+                let mut state = ConvState::new(conv, x, weight, is_tracked);
+                state.output = Some(output.clone());
+                prepare.finish(state, output)
+            }
+            OpsKind::UnTracked(prepare) => prepare.finish(output),
+        }
+    }
+
+    fn fused_conv2d_bias_add_relu(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        let is_tracked = [x.is_tracked(), weight.is_tracked()];
+        let (x, x_node) = x.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        let (bias, bias_node) = bias.into_parts();
+        let (residual, residual_node) = residual.into_parts();
+        let (x, weight) = (contiguous(x), contiguous(weight));
+        let conv = tensor::conv(&x, &weight, options);
+        let output = tensor::conv_forward(&conv, &x, &weight, [Some(bias), Some(residual)], true);
+        let prepare = ConvBackward.prepare::<C>([x_node, weight_node, bias_node, residual_node]);
+        match prepare.compute_bound().stateful() {
+            OpsKind::Tracked(prepare) => {
+                let mut state = ConvState::new(conv, x, weight, is_tracked);
+                state.output = Some(output.clone());
+                prepare.finish(state, output)
             }
             OpsKind::UnTracked(prepare) => prepare.finish(output),
         }

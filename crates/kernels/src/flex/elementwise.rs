@@ -44,6 +44,22 @@ multiversion! {
 }
 
 multiversion! {
+    fn add_piece(a: &[f32], b: &[f32], y: &mut [f32]) {
+        for (y, (a, b)) in y.iter_mut().zip(a.iter().zip(b)) {
+            *y = a + b;
+        }
+    }
+}
+
+multiversion! {
+    fn add_piece_in_place(y: &mut [f32], b: &[f32]) {
+        for (y, b) in y.iter_mut().zip(b) {
+            *y += b;
+        }
+    }
+}
+
+multiversion! {
     fn mask_piece(gradient: &[f32], output: &[f32], y: &mut [f32]) {
         for (y, (gradient, output)) in y.iter_mut().zip(gradient.iter().zip(output)) {
             *y = if *output <= 0.0 { 0.0 } else { *gradient };
@@ -83,6 +99,21 @@ pub(super) fn add_relu(place: Place, b: &[f32]) {
         }
         Place::Same(values) => write(values, |range, y| add_relu_piece_in_place(y, &b[range])),
     }
+}
+
+/// `a + b`
+pub(super) fn add(place: Place, b: &[f32]) {
+    match place {
+        Place::Fresh { from, to } => {
+            write(to, |range, y| add_piece(&from[range.clone()], &b[range], y));
+        }
+        Place::Same(values) => write(values, |range, y| add_piece_in_place(y, &b[range])),
+    }
+}
+
+/// Zeros everywhere.
+pub(super) fn clear(values: &mut [f32]) {
+    write(values, |_, y| y.fill(0.0));
 }
 
 /// The gradient where the output is positive (or NaN), else 0.

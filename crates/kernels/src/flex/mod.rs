@@ -8,9 +8,12 @@ mod elementwise;
 mod exp;
 mod lanes;
 mod loss;
+mod matrix;
 mod norm;
 mod parallel;
 mod planes;
+mod pointwise;
+mod pointwise_gradient;
 mod pool;
 mod reduce;
 mod roi_align;
@@ -20,6 +23,9 @@ mod softmax_loss;
 mod tensor;
 mod tile;
 mod weight_gradient;
+mod winograd;
+mod winograd_gradient;
+mod winograd_pass;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
@@ -40,6 +46,23 @@ pub(crate) trait LayerBackend: Backend {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self>;
+
+    /// `max(conv + bias, 0)`
+    fn fused_conv2d_bias_relu(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions,
+    ) -> FloatTensor<Self>;
+
+    /// `max(conv + bias + residual, 0)`
+    fn fused_conv2d_bias_add_relu(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         options: ConvOptions,
     ) -> FloatTensor<Self>;
 

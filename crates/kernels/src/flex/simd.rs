@@ -34,6 +34,9 @@ pub(super) fn isa() -> Isa {
     })
 }
 
+/// Most lanes of any instruction set.
+pub(super) const MAX_LANES: usize = 16;
+
 /// A vector of `LANES` values.
 ///
 /// # Safety
@@ -46,16 +49,31 @@ pub(super) trait Simd: Copy {
     /// Half of the lanes from each pointer.
     unsafe fn load_pair(low: *const f32, high: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    /// The first `count` lanes, zeros in the others; nothing else is read.
+    unsafe fn load_part(from: *const f32, count: usize) -> Self;
+    /// Writes the first `count` lanes and nothing else.
+    unsafe fn store_part(self, to: *mut f32, count: usize);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    /// `max(self, 0)`, keeping NaN.
+    unsafe fn relu(self) -> Self;
     /// `self * factor + addend`
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// Lane `j` of vector `i` to lane `i` of vector `j`, among the first `LANES` vectors.
+    unsafe fn transpose(block: &mut [Self; MAX_LANES]);
     /// Sums of the lanes of four vectors.
     unsafe fn sum4(from: *const Self, to: *mut f32);
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Simd;
+    use super::{MAX_LANES, Simd};
     use std::arch::x86_64::*;
+
+    #[inline(always)]
+    fn first_lanes(count: usize) -> __mmask16 {
+        if count < 16 { (1 << count) - 1 } else { __mmask16::MAX }
+    }
 
     #[derive(Clone, Copy)]
     pub(in crate::flex) struct Avx512(__m512);
@@ -83,8 +101,60 @@ mod x86 {
             unsafe { _mm512_storeu_ps(to, self.0) }
         }
         #[inline(always)]
+        unsafe fn load_part(from: *const f32, count: usize) -> Self {
+            unsafe { Self(_mm512_maskz_loadu_ps(first_lanes(count), from)) }
+        }
+        #[inline(always)]
+        unsafe fn store_part(self, to: *mut f32, count: usize) {
+            unsafe { _mm512_mask_storeu_ps(to, first_lanes(count), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn relu(self) -> Self {
+            unsafe { Self(_mm512_max_ps(_mm512_setzero_ps(), self.0)) } // NaN: the second
+        }
+        #[inline(always)]
         unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
             unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, addend.0)) }
+        }
+        #[inline(always)]
+        unsafe fn transpose(block: &mut [Self; MAX_LANES]) {
+            unsafe {
+                let mut pairs = [_mm512_setzero_ps(); 16];
+                for i in 0..8 {
+                    let (a, b) = (block[2 * i].0, block[2 * i + 1].0);
+                    pairs[2 * i] = _mm512_unpacklo_ps(a, b);
+                    pairs[2 * i + 1] = _mm512_unpackhi_ps(a, b);
+                }
+                // Vector `4 i + j` holds column `j` of every quarter of rows `4 i..4 i + 4`.
+                let mut fours = [_mm512_setzero_ps(); 16];
+                for i in 0..4 {
+                    for half in 0..2 {
+                        let a = _mm512_castps_pd(pairs[4 * i + half]);
+                        let b = _mm512_castps_pd(pairs[4 * i + 2 + half]);
+                        fours[4 * i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                        fours[4 * i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                    }
+                }
+                for j in 0..4 {
+                    let [a, b, c, d] = [fours[j], fours[4 + j], fours[8 + j], fours[12 + j]];
+                    let (ab_even, ab_odd) =
+                        (_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+                    let (cd_even, cd_odd) =
+                        (_mm512_shuffle_f32x4(c, d, 0x88), _mm512_shuffle_f32x4(c, d, 0xDD));
+                    block[j].0 = _mm512_shuffle_f32x4(ab_even, cd_even, 0x88);
+                    block[4 + j].0 = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0x88);
+                    block[8 + j].0 = _mm512_shuffle_f32x4(ab_even, cd_even, 0xDD);
+                    block[12 + j].0 = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0xDD);
+                }
+            }
         }
         #[inline(always)]
         unsafe fn sum4(from: *const Self, to: *mut f32) {
@@ -114,6 +184,14 @@ mod x86 {
         }
     }
 
+    #[inline(always)]
+    unsafe fn first_half_lanes(count: usize) -> __m256i {
+        unsafe {
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
+        }
+    }
+
     #[derive(Clone, Copy)]
     pub(in crate::flex) struct Avx2(__m256);
 
@@ -136,8 +214,52 @@ mod x86 {
             unsafe { _mm256_storeu_ps(to, self.0) }
         }
         #[inline(always)]
+        unsafe fn load_part(from: *const f32, count: usize) -> Self {
+            unsafe { Self(_mm256_maskload_ps(from, first_half_lanes(count))) }
+        }
+        #[inline(always)]
+        unsafe fn store_part(self, to: *mut f32, count: usize) {
+            unsafe { _mm256_maskstore_ps(to, first_half_lanes(count), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn relu(self) -> Self {
+            unsafe { Self(_mm256_max_ps(_mm256_setzero_ps(), self.0)) } // NaN: the second
+        }
+        #[inline(always)]
         unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
             unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0)) }
+        }
+        #[inline(always)]
+        unsafe fn transpose(block: &mut [Self; MAX_LANES]) {
+            unsafe {
+                let mut pairs = [_mm256_setzero_ps(); 8];
+                for i in 0..4 {
+                    let (a, b) = (block[2 * i].0, block[2 * i + 1].0);
+                    pairs[2 * i] = _mm256_unpacklo_ps(a, b);
+                    pairs[2 * i + 1] = _mm256_unpackhi_ps(a, b);
+                }
+                // Vector `4 i + j` holds column `j` of both halves of rows `4 i..4 i + 4`.
+                let mut fours = [_mm256_setzero_ps(); 8];
+                for i in 0..2 {
+                    for half in 0..2 {
+                        let (a, b) = (pairs[4 * i + half], pairs[4 * i + 2 + half]);
+                        fours[4 * i + 2 * half] = _mm256_shuffle_ps(a, b, 0x44);
+                        fours[4 * i + 2 * half + 1] = _mm256_shuffle_ps(a, b, 0xEE);
+                    }
+                }
+                for j in 0..4 {
+                    block[j].0 = _mm256_permute2f128_ps(fours[j], fours[4 + j], 0x20);
+                    block[4 + j].0 = _mm256_permute2f128_ps(fours[j], fours[4 + j], 0x31);
+                }
+            }
         }
         #[inline(always)]
         unsafe fn sum4(from: *const Self, to: *mut f32) {
@@ -181,6 +303,53 @@ impl Simd for Portable {
         unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
     }
     #[inline(always)]
+    unsafe fn load_part(from: *const f32, count: usize) -> Self {
+        let mut out = [0.0; 8];
+        for (lane, out) in out.iter_mut().enumerate().take(count) {
+            *out = unsafe { *from.add(lane) };
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, count: usize) {
+        for (lane, value) in self.0.into_iter().enumerate().take(count) {
+            unsafe { *to.add(lane) = value };
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        let mut out = self.0;
+        for (out, other) in out.iter_mut().zip(other.0) {
+            *out += other;
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        let mut out = self.0;
+        for (out, other) in out.iter_mut().zip(other.0) {
+            *out -= other;
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        let mut out = self.0;
+        for out in &mut out {
+            *out = if *out < 0.0 { 0.0 } else { *out };
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    unsafe fn transpose(block: &mut [Self; MAX_LANES]) {
+        for i in 0..8 {
+            for j in 0..i {
+                let (a, b) = (block[i].0[j], block[j].0[i]);
+                (block[i].0[j], block[j].0[i]) = (b, a);
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         let mut out = addend.0;
         for ((out, a), b) in out.iter_mut().zip(self.0).zip(factor.0) {
@@ -199,6 +368,38 @@ impl Simd for Portable {
         }
     }
 }
+
+/// An unsafe function that runs the best version of `$body`, which is generic over [`Simd`].
+macro_rules! dispatch {
+    ($(#[$attribute:meta])* $visibility:vis unsafe fn $name:ident($argument:ident: $type:ty) = $body:ident) => {
+        $(#[$attribute])*
+        $visibility unsafe fn $name($argument: $type) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f")]
+            unsafe fn avx512($argument: $type) {
+                unsafe { $body::<crate::flex::simd::Avx512>($argument) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($argument: $type) {
+                unsafe { $body::<crate::flex::simd::Avx2>($argument) }
+            }
+            // SAFETY: by the caller, and the instruction set was detected.
+            unsafe {
+                match crate::flex::simd::isa() {
+                    #[cfg(target_arch = "x86_64")]
+                    crate::flex::simd::Isa::Avx512 => avx512($argument),
+                    #[cfg(target_arch = "x86_64")]
+                    crate::flex::simd::Isa::Avx2 => avx2($argument),
+                    crate::flex::simd::Isa::Portable => {
+                        $body::<crate::flex::simd::Portable>($argument);
+                    }
+                }
+            }
+        }
+    };
+}
+pub(super) use dispatch;
 
 /// Compiles a function once per instruction set and calls the best one.
 macro_rules! multiversion {

@@ -6,7 +6,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 
 use super::LayerBackend;
-use super::conv::Conv;
+use super::conv::{Conv, Epilogue};
 use super::norm::{self, Norm, Place, Statistics};
 use super::pool::Buffer;
 use super::{elementwise, norm::Backward};
@@ -46,7 +46,8 @@ pub(super) fn conv(x: &FlexTensor, weight: &FlexTensor, options: ConvOptions) ->
     let [out_channels, _, kernel_height, kernel_width] = dims(weight);
     let (input, kernel) = ([height, width], [kernel_height, kernel_width]);
     let output = options.output_size(input, kernel).unwrap_or_default();
-    Conv { options, batch_size, in_channels, out_channels, input, kernel, output }
+    let winograd = crate::winograd();
+    Conv { options, batch_size, in_channels, out_channels, input, kernel, output, winograd }
 }
 
 /// `x` and `weight` contiguous.
@@ -54,10 +55,12 @@ pub(super) fn conv_forward(
     conv: &Conv,
     x: &FlexTensor,
     weight: &FlexTensor,
-    bias: Option<FlexTensor>,
+    [bias, residual]: [Option<FlexTensor>; 2],
+    is_relu: bool,
 ) -> FlexTensor {
-    let bias = bias.map(contiguous);
-    let output = conv.forward(values(x), values(weight), bias.as_ref().map(values));
+    let (bias, residual) = (bias.map(contiguous), residual.map(contiguous));
+    let [bias, residual] = [&bias, &residual].map(|tensor| tensor.as_ref().map(values));
+    let output = conv.forward(values(x), values(weight), Epilogue { bias, residual, is_relu });
     let [height, width] = conv.output;
     output.into_tensor(Shape::new([conv.batch_size, conv.out_channels, height, width]))
 }
@@ -167,7 +170,7 @@ pub(super) fn mask(gradient: FlexTensor, output: &FlexTensor) -> FlexTensor {
 impl LayerBackend for Flex {
     fn fused_conv2d(x: FlexTensor, weight: FlexTensor, options: ConvOptions) -> FlexTensor {
         let (x, weight) = (contiguous(x), contiguous(weight));
-        conv_forward(&conv(&x, &weight, options), &x, &weight, None)
+        conv_forward(&conv(&x, &weight, options), &x, &weight, [None, None], false)
     }
 
     fn fused_conv2d_bias(
@@ -177,7 +180,29 @@ impl LayerBackend for Flex {
         options: ConvOptions,
     ) -> FlexTensor {
         let (x, weight) = (contiguous(x), contiguous(weight));
-        conv_forward(&conv(&x, &weight, options), &x, &weight, Some(bias))
+        conv_forward(&conv(&x, &weight, options), &x, &weight, [Some(bias), None], false)
+    }
+
+    fn fused_conv2d_bias_relu(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        options: ConvOptions,
+    ) -> FlexTensor {
+        let (x, weight) = (contiguous(x), contiguous(weight));
+        conv_forward(&conv(&x, &weight, options), &x, &weight, [Some(bias), None], true)
+    }
+
+    fn fused_conv2d_bias_add_relu(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        residual: FlexTensor,
+        options: ConvOptions,
+    ) -> FlexTensor {
+        let (x, weight) = (contiguous(x), contiguous(weight));
+        let conv = conv(&x, &weight, options);
+        conv_forward(&conv, &x, &weight, [Some(bias), Some(residual)], true)
     }
 
     fn fused_batch_norm(

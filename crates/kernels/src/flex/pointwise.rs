@@ -1,0 +1,320 @@
+//! The forward pass and the input gradient of a 1 x 1 convolution: a product of the weights with
+//! the pixels of all images.
+#![allow(unsafe_code, reason = "tasks write disjoint parts of shared memory")]
+
+use std::ops::Range;
+
+use super::matrix::{Block, Products, Start, parts};
+use super::parallel::{JobId, Target, for_each, with_scratch};
+use super::pool::Buffer;
+use super::simd::{MAX_LANES, Simd, dispatch};
+
+/// Packed pixels of a task, at most, unless one panel has more.
+const TASK_VALUES: usize = 64 << 10;
+/// Up to this many pixel values are packed at once before anything is multiplied.
+const FEW_VALUES: usize = 1 << 20;
+/// Tasks wanted per thread.
+const TASKS_PER_THREAD: usize = 4;
+/// Most rows and lanes of a block.
+const MAX_ROWS: usize = 8;
+const MAX_WIDTH: usize = 3 * MAX_LANES;
+
+/// Where the pixels of a product lie in planes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    /// Values per plane.
+    pub(super) plane: usize,
+    /// Pixels in use per plane and per row.
+    pub(super) pixels: usize,
+    pub(super) columns: usize,
+    /// Distance between rows and between columns in use.
+    pub(super) steps: [usize; 2],
+}
+
+impl Grid {
+    pub(super) fn dense(size: [usize; 2]) -> Self {
+        let pixels = size[0] * size[1];
+        Self { plane: pixels, pixels, columns: size[1], steps: [size[1], 1] }
+    }
+
+    pub(super) fn is_dense(&self) -> bool {
+        self.steps == [self.columns, 1]
+    }
+
+    /// Distance of a pixel from the start of its plane.
+    pub(super) fn offset(&self, pixel: usize) -> usize {
+        pixel / self.columns * self.steps[0] + pixel % self.columns * self.steps[1]
+    }
+}
+
+/// `target[n][m][pixel] = bias[m] + sum_c weight[m][c] * source[n][c][pixel]`
+pub(super) struct Pointwise<'a> {
+    pub(super) batch_size: usize,
+    pub(super) source_channels: usize,
+    pub(super) target_channels: usize,
+    /// Both grids have the same pixels.
+    pub(super) source_grid: Grid,
+    pub(super) target_grid: Grid,
+    pub(super) source: &'a [f32],
+    pub(super) weight: &'a [f32],
+    /// Distance between the weights of two target channels, and of two source channels.
+    pub(super) weight_steps: [usize; 2],
+    pub(super) bias: Option<&'a [f32]>,
+    /// Added to the result, laid out as the target.
+    pub(super) residual: Option<&'a [f32]>,
+    pub(super) is_relu: bool,
+}
+
+/// Some pixels in a row, a whole number of vectors but for the last panel.
+#[derive(Clone, Debug)]
+struct Panel {
+    /// Pixels, counted through all images.
+    pixels: Range<usize>,
+    vectors: usize,
+    /// Where its pixels start among all packed lanes.
+    first_lane: usize,
+}
+
+struct Job<'a> {
+    pointwise: &'a Pointwise<'a>,
+    products: &'static Products,
+    panels: Vec<Panel>,
+    target: Target,
+    id: JobId,
+}
+
+impl Pointwise<'_> {
+    /// Writes the pixels of the target grid.
+    pub(super) fn run(&self, target: &mut [f32]) {
+        let pixels = self.batch_size * self.source_grid.pixels;
+        if pixels == 0 || self.target_channels == 0 {
+            return;
+        }
+        let products = Products::get();
+        let lanes = products.lanes;
+        let panel = |vectors: Range<usize>| Panel {
+            pixels: vectors.start * lanes..pixels.min(vectors.end * lanes),
+            vectors: vectors.len(),
+            first_lane: vectors.start * lanes,
+        };
+        let panels = parts(pixels.div_ceil(lanes), products.vectors).map(panel).collect();
+        let target = Target::new(target);
+        Job { pointwise: self, products, panels, target, id: JobId::unique() }.run();
+    }
+}
+
+impl Job<'_> {
+    fn run(&self) {
+        let depth = self.pointwise.source_channels;
+        let rows = self.pointwise.target_channels;
+        let lanes: usize =
+            self.panels.iter().map(|panel| panel.vectors).sum::<usize>() * self.products.lanes;
+        let wanted = TASKS_PER_THREAD * rayon::current_num_threads();
+        if lanes * depth <= FEW_VALUES || self.panels.len() < wanted {
+            let mut packed = Buffer::new(lanes * depth);
+            let shared = Target::new(packed.as_mut_slice());
+            for_each(self.panels.len(), |index| {
+                let panel = &self.panels[index];
+                // SAFETY: every panel has its own part.
+                unsafe { self.pack(panel, shared.pointer().add(panel.first_lane * depth)) }
+            });
+            let packed = packed.as_slice();
+            let pieces = wanted.div_ceil(self.panels.len());
+            let row_parts: Vec<Range<usize>> =
+                parts(rows, rows.div_ceil(pieces).next_multiple_of(self.products.rows)).collect();
+            for_each(row_parts.len() * self.panels.len(), |task| {
+                let panel = &self.panels[task % self.panels.len()];
+                let rows = &row_parts[task / self.panels.len()];
+                // SAFETY: packed above; no two tasks write the same pixels of the same channels.
+                unsafe { self.multiply(panel, rows, packed[panel.first_lane * depth..].as_ptr()) }
+            });
+        } else {
+            let most = self.products.vectors * self.products.lanes * depth;
+            let per_task = (TASK_VALUES / most).clamp(1, self.panels.len() / wanted);
+            let groups: Vec<Range<usize>> = parts(self.panels.len(), per_task).collect();
+            for_each(groups.len(), |task| {
+                let panels = &self.panels[groups[task].clone()];
+                with_scratch(self.id, [per_task * most, 0], |packed, _, _| {
+                    let packed = packed.as_mut_ptr();
+                    let start = |panel: &Panel| (panel.first_lane - panels[0].first_lane) * depth;
+                    // SAFETY: the scratch has room for the panels; no two tasks write the same
+                    // pixels.
+                    unsafe {
+                        for panel in panels {
+                            self.pack(panel, packed.add(start(panel)));
+                        }
+                        for rows in parts(rows, self.products.rows) {
+                            for panel in panels {
+                                self.multiply(panel, &rows, packed.add(start(panel)));
+                            }
+                        }
+                    }
+                });
+            });
+        }
+    }
+
+    /// Pixels of all source channels, one row of lanes per channel.
+    ///
+    /// # Safety
+    /// `to` must have room for them.
+    unsafe fn pack(&self, panel: &Panel, to: *mut f32) {
+        let pointwise = self.pointwise;
+        let mut offsets = [0; MAX_WIDTH];
+        let width = panel.vectors * self.products.lanes;
+        let is_run = offsets_of(
+            &pointwise.source_grid,
+            pointwise.source_channels,
+            &panel.pixels,
+            &mut offsets[..width],
+        );
+        // SAFETY: the offsets lie in the first plane of every image, the other planes follow.
+        unsafe {
+            pack_lanes(&Pack {
+                from: pointwise.source.as_ptr(),
+                plane: pointwise.source_grid.plane,
+                channels: pointwise.source_channels,
+                offsets: &offsets[..width],
+                count: panel.pixels.len(),
+                is_run,
+                to,
+            });
+        }
+    }
+
+    /// Some target channels at the pixels of a panel.
+    ///
+    /// # Safety
+    /// `packed` must hold the panel, and no other task may write these pixels.
+    unsafe fn multiply(&self, panel: &Panel, rows: &Range<usize>, packed: *const f32) {
+        let pointwise = self.pointwise;
+        let grid = &pointwise.target_grid;
+        let width = panel.vectors * self.products.lanes;
+        let mut offsets = [0; MAX_WIDTH];
+        let channels = pointwise.target_channels;
+        let is_run = offsets_of(grid, channels, &panel.pixels, &mut offsets[..width]);
+        let block = |row: usize| Block {
+            a: pointwise.weight[row * pointwise.weight_steps[0]..].as_ptr(),
+            a_steps: pointwise.weight_steps,
+            b: packed,
+            b_step: width,
+            c: std::ptr::null_mut(),
+            c_step: grid.plane,
+            depth: pointwise.source_channels,
+            rows: 0,
+            vectors: panel.vectors,
+            start: match pointwise.bias {
+                Some(bias) => Start::Rows(bias[row..].as_ptr()),
+                None => Start::Zero,
+            },
+            residual: None,
+            is_relu: false,
+        };
+        // SAFETY: all pixels and channels lie in the target and in the residual.
+        unsafe {
+            if is_run && panel.pixels.len() == width {
+                let start = rows.start * grid.plane + offsets[0];
+                let block = Block {
+                    c: self.target.pointer().add(start),
+                    residual: pointwise.residual.map(|residual| residual[start..].as_ptr()),
+                    is_relu: pointwise.is_relu,
+                    ..block(rows.start)
+                };
+                self.products.rows(&block, rows.len());
+                return;
+            }
+            let mut sums = [0.0; MAX_ROWS * MAX_WIDTH];
+            for part in parts(rows.len(), self.products.rows) {
+                let first = rows.start + part.start;
+                let block =
+                    Block { c: sums.as_mut_ptr(), c_step: width, rows: part.len(), ..block(first) };
+                self.products.block(&block);
+                for row in 0..part.len() {
+                    let start = (first + row) * grid.plane;
+                    for (lane, offset) in offsets[..panel.pixels.len()].iter().enumerate() {
+                        let mut sum = sums[row * width + lane];
+                        if let Some(residual) = pointwise.residual {
+                            sum += residual[start + offset];
+                        }
+                        if pointwise.is_relu && sum < 0.0 {
+                            sum = 0.0;
+                        }
+                        *self.target.pointer().add(start + offset) = sum;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Distance of every pixel from the start of the tensor, in the first channel; the last one is
+/// repeated. Returns whether the pixels lie side by side.
+fn offsets_of(grid: &Grid, channels: usize, pixels: &Range<usize>, offsets: &mut [usize]) -> bool {
+    let image_len = channels * grid.plane;
+    let first = pixels.start / grid.pixels;
+    if grid.is_dense() && first == (pixels.end - 1) / grid.pixels {
+        let start = first * image_len + pixels.start % grid.pixels;
+        let last = pixels.len() - 1;
+        for (lane, offset) in offsets.iter_mut().enumerate() {
+            *offset = start + lane.min(last);
+        }
+        return true;
+    }
+    for (lane, offset) in offsets.iter_mut().enumerate() {
+        let pixel = (pixels.start + lane).min(pixels.end - 1);
+        *offset = pixel / grid.pixels * image_len + grid.offset(pixel % grid.pixels);
+    }
+    false
+}
+
+/// Pixels to copy: `to[channel][lane] = from[channel * plane + offsets[lane]]`.
+struct Pack<'a> {
+    from: *const f32,
+    plane: usize,
+    channels: usize,
+    offsets: &'a [usize],
+    /// Lanes in use; the others may hold anything finite.
+    count: usize,
+    /// Whether the offsets of the lanes in use are consecutive.
+    is_run: bool,
+    to: *mut f32,
+}
+
+#[inline(always)]
+unsafe fn pack_body<S: Simd>(pack: &Pack) {
+    // SAFETY: the caller vouches for every pointer.
+    unsafe {
+        let width = pack.offsets.len();
+        let mut to = pack.to;
+        if pack.is_run {
+            let mut from = pack.from.add(pack.offsets[0]);
+            for _ in 0..pack.channels {
+                let mut lane = 0;
+                while lane + S::LANES <= pack.count {
+                    S::load(from.add(lane)).store(to.add(lane));
+                    lane += S::LANES;
+                }
+                if lane < width {
+                    S::load_part(from.add(lane), pack.count - lane).store(to.add(lane));
+                }
+                from = from.add(pack.plane);
+                to = to.add(width);
+            }
+        } else {
+            let mut from = pack.from;
+            for _ in 0..pack.channels {
+                for (lane, offset) in pack.offsets.iter().enumerate() {
+                    *to.add(lane) = *from.add(*offset);
+                }
+                from = from.add(pack.plane);
+                to = to.add(width);
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// # Safety
+    /// The pointers must cover what is described.
+    unsafe fn pack_lanes(pack: &Pack<'_>) = pack_body
+}
