@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, activation, module, ops};
 pub use crate::composed_roi_align::roi_align;
 pub use crate::composed_sigmoid_loss::{sigmoid_loss, sigmoid_loss_with_sums};
 pub use crate::composed_softmax_loss::softmax_loss;
-use crate::{BatchNormOutput, ConvOptions};
+use crate::{BatchNormOutput, ConvOptions, SgdTerms};
 
 /// Composed form of [`conv2d`](crate::conv2d).
 pub fn conv2d(
@@ -78,4 +78,24 @@ pub fn relu(x: Tensor<4>) -> Tensor<4> {
 /// Composed form of [`add_relu`](crate::add_relu).
 pub fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
     activation::relu(a + b)
+}
+
+/// Composed form of [`sgd_step`](crate::sgd_step).
+pub fn sgd_step<const D: usize>(
+    value: Tensor<D>,
+    gradient: Tensor<D>,
+    velocity: Tensor<D>,
+    terms: SgdTerms,
+) -> (Tensor<D>, Tensor<D>) {
+    let SgdTerms { lr, momentum, weight_decay, nesterov } = terms;
+    let gradient = match weight_decay {
+        0.0 => gradient,
+        _ => gradient + value.clone().mul_scalar(weight_decay),
+    };
+    let velocity = velocity.mul_scalar(momentum) + gradient.clone();
+    let step = match nesterov {
+        true => gradient + velocity.clone().mul_scalar(momentum),
+        false => velocity.clone(),
+    };
+    (value - step.mul_scalar(lr), velocity)
 }

@@ -50,6 +50,7 @@ mod random_mask;
 mod roi_align;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod roi_backend;
+mod sgd;
 mod sigmoid_loss;
 mod softmax_loss;
 mod winograd;
@@ -61,6 +62,7 @@ pub use form::{has_fused_forms, is_fused, runs_any_shape, set_fused};
 pub use host_read::{HostReadError, host_reads, read_back, read_floats};
 pub use random_mask::RandomMask;
 pub use roi_align::{Roi, RoiAlignOptions, RoiAxis, RoiExtent, roi_align};
+pub use sgd::{SgdTerms, sgd_step};
 pub use sigmoid_loss::{
     Labels, RowSet, SigmoidLossOutput, SigmoidTerms, sigmoid_loss, sigmoid_loss_with_sums,
 };

@@ -183,6 +183,15 @@ impl Backbone {
         }
     }
 
+    /// With fixed norms folded into the convolutions.
+    #[must_use]
+    pub(crate) fn for_inference(self) -> Self {
+        match self {
+            Self::ResNet(network) => Self::ResNet(network.for_inference()),
+            Self::Cifar(network) => Self::Cifar(network.for_inference()),
+        }
+    }
+
     /// Width of the features.
     pub fn num_features(&self) -> usize {
         match self {

@@ -89,6 +89,13 @@ impl BatchNorm2d {
         batch.output
     }
 
+    /// Scale and shift of every channel by the running statistics.
+    pub(crate) fn running_map(&self) -> (Tensor<1>, Tensor<1>) {
+        let (mean, variance) = (self.running_mean.value(), self.running_var.value());
+        let scale = self.weight.val() / variance.add_scalar(self.epsilon).sqrt();
+        (scale.clone(), self.bias.val() - mean * scale)
+    }
+
     fn blend(&self, running: Tensor<1>, batch: Tensor<1>, correction: f64) -> Tensor<1> {
         running * (1.0 - self.momentum) + batch.without_autodiff() * (self.momentum * correction)
     }

@@ -2,12 +2,15 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use longtail_kernels::{add_relu, relu};
 
 use crate::conv::{Conv2d, Conv2dConfig};
+use crate::conv_norm::{conv_norm, conv_norm_add_relu, conv_norm_relu, fold, folded};
 use crate::error::ModelError;
 use crate::norm::{Norm, NormConfig};
 use crate::weight_init::WeightInit;
+
+/// A convolution and its norm, until that is folded away.
+type ConvNorm = (Conv2d, Option<Norm>);
 
 /// Shape of one residual block.
 #[derive(Clone, Debug)]
@@ -52,9 +55,9 @@ impl BlockConfig {
         let conv2 = Conv2dConfig::new(self.planes, self.planes, 3);
         Ok(BasicBlock {
             conv1: conv1.with_padding(1).init(&init.child("conv1")),
-            bn1: self.norm.init(self.planes, &init.child("bn1"))?,
+            bn1: Some(self.norm.init(self.planes, &init.child("bn1"))?),
             conv2: conv2.with_padding(1).init(&init.child("conv2")),
-            bn2: self.norm.init(self.planes, &init.child("bn2"))?,
+            bn2: Some(self.norm.init(self.planes, &init.child("bn2"))?),
             downsample: self.downsample(init)?,
         })
     }
@@ -65,16 +68,16 @@ impl BlockConfig {
         let out_channels = self.out_channels();
         Ok(Bottleneck {
             conv1: Conv2dConfig::new(self.in_channels, width, 1).init(&init.child("conv1")),
-            bn1: self.norm.init(width, &init.child("bn1"))?,
+            bn1: Some(self.norm.init(width, &init.child("bn1"))?),
             conv2: conv2.with_groups(self.groups).init(&init.child("conv2")),
-            bn2: self.norm.init(width, &init.child("bn2"))?,
+            bn2: Some(self.norm.init(width, &init.child("bn2"))?),
             conv3: Conv2dConfig::new(width, out_channels, 1).init(&init.child("conv3")),
-            bn3: self.norm.init(out_channels, &init.child("bn3"))?,
+            bn3: Some(self.norm.init(out_channels, &init.child("bn3"))?),
             downsample: self.downsample(init)?,
         })
     }
 
-    fn downsample(&self, init: &WeightInit) -> Result<Option<(Conv2d, Norm)>, ModelError> {
+    fn downsample(&self, init: &WeightInit) -> Result<Option<ConvNorm>, ModelError> {
         if self.stride == 1 && self.in_channels == self.out_channels() {
             return Ok(None);
         }
@@ -82,7 +85,7 @@ impl BlockConfig {
         let conv = conv.with_stride(self.stride);
         let init = init.child("downsample");
         let norm = self.norm.init(self.out_channels(), &init.child("1"))?;
-        Ok(Some((conv.init(&init.child("0")), norm)))
+        Ok(Some((conv.init(&init.child("0")), Some(norm))))
     }
 }
 
@@ -106,24 +109,40 @@ impl ResidualBlock {
             Self::Bottleneck(block) => block.forward(x),
         }
     }
+
+    /// With fixed norms folded into the convolutions.
+    pub(crate) fn fold(&mut self) {
+        match self {
+            Self::Basic(block) => {
+                fold(&mut block.conv1, &mut block.bn1);
+                fold(&mut block.conv2, &mut block.bn2);
+                block.downsample = block.downsample.as_ref().map(folded);
+            }
+            Self::Bottleneck(block) => {
+                fold(&mut block.conv1, &mut block.bn1);
+                fold(&mut block.conv2, &mut block.bn2);
+                fold(&mut block.conv3, &mut block.bn3);
+                block.downsample = block.downsample.as_ref().map(folded);
+            }
+        }
+    }
 }
 
 /// Two 3x3 convolutions and a shortcut.
 #[derive(Module, Debug)]
 pub struct BasicBlock {
     pub(crate) conv1: Conv2d,
-    bn1: Norm,
+    bn1: Option<Norm>,
     conv2: Conv2d,
-    pub(crate) bn2: Norm,
-    downsample: Option<(Conv2d, Norm)>,
+    pub(crate) bn2: Option<Norm>,
+    downsample: Option<ConvNorm>,
 }
 
 impl BasicBlock {
     /// `relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = relu(self.bn1.forward(self.conv1.forward(x.clone())));
-        let y = self.bn2.forward(self.conv2.forward(y));
-        add_relu(y, shortcut(&self.downsample, x))
+        let y = conv_norm_relu(&self.conv1, &self.bn1, x.clone());
+        conv_norm_add_relu(&self.conv2, &self.bn2, y, shortcut(&self.downsample, x))
     }
 }
 
@@ -131,27 +150,26 @@ impl BasicBlock {
 #[derive(Module, Debug)]
 pub struct Bottleneck {
     conv1: Conv2d,
-    bn1: Norm,
+    bn1: Option<Norm>,
     conv2: Conv2d,
-    bn2: Norm,
+    bn2: Option<Norm>,
     conv3: Conv2d,
-    bn3: Norm,
-    downsample: Option<(Conv2d, Norm)>,
+    bn3: Option<Norm>,
+    downsample: Option<ConvNorm>,
 }
 
 impl Bottleneck {
     /// `relu(bn3(conv3(relu(bn2(conv2(relu(bn1(conv1(x)))))))) + shortcut(x))`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = relu(self.bn1.forward(self.conv1.forward(x.clone())));
-        let y = relu(self.bn2.forward(self.conv2.forward(y)));
-        let y = self.bn3.forward(self.conv3.forward(y));
-        add_relu(y, shortcut(&self.downsample, x))
+        let y = conv_norm_relu(&self.conv1, &self.bn1, x.clone());
+        let y = conv_norm_relu(&self.conv2, &self.bn2, y);
+        conv_norm_add_relu(&self.conv3, &self.bn3, y, shortcut(&self.downsample, x))
     }
 }
 
-fn shortcut(downsample: &Option<(Conv2d, Norm)>, x: Tensor<4>) -> Tensor<4> {
+fn shortcut(downsample: &Option<ConvNorm>, x: Tensor<4>) -> Tensor<4> {
     match downsample {
-        Some((conv, norm)) => norm.forward(conv.forward(x)),
+        Some((conv, norm)) => conv_norm(conv, norm, x),
         None => x,
     }
 }

@@ -2,11 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, s};
-use longtail_kernels::{add_relu, relu};
 
 use crate::backbone::global_average;
-use crate::batch_norm::{BatchNorm2d, BatchNorm2dConfig};
+use crate::batch_norm::BatchNorm2dConfig;
 use crate::conv::{Conv2d, Conv2dConfig, ConvInit};
+use crate::conv_norm::{conv_norm_add_relu, conv_norm_relu, fold};
+use crate::norm::Norm;
 use crate::weight_init::WeightInit;
 
 /// Configuration of [`CifarResNet`].
@@ -41,7 +42,7 @@ impl CifarResNetConfig {
         };
         CifarResNet {
             conv1: self.conv(3, 16, 1).init(&init.child("conv1")),
-            bn1: BatchNorm2dConfig::new(16).init(&init.child("bn1")),
+            bn1: Some(Norm::Batch(BatchNorm2dConfig::new(16).init(&init.child("bn1")))),
             layer1: stage(0),
             layer2: stage(1),
             layer3: stage(2),
@@ -53,9 +54,9 @@ impl CifarResNetConfig {
         let norm = BatchNorm2dConfig::new(channels);
         CifarBlock {
             conv1: self.conv(in_channels, channels, stride).init(&init.child("conv1")),
-            bn1: norm.init(&init.child("bn1")),
+            bn1: Some(Norm::Batch(norm.init(&init.child("bn1")))),
             conv2: self.conv(channels, channels, 1).init(&init.child("conv2")),
-            bn2: norm.init(&init.child("bn2")),
+            bn2: Some(Norm::Batch(norm.init(&init.child("bn2")))),
             stride,
             added_channels: channels - in_channels,
         }
@@ -74,7 +75,7 @@ impl CifarResNetConfig {
 #[derive(Module, Debug)]
 pub struct CifarResNet {
     conv1: Conv2d,
-    bn1: BatchNorm2d,
+    bn1: Option<Norm>,
     layer1: Vec<CifarBlock>,
     layer2: Vec<CifarBlock>,
     layer3: Vec<CifarBlock>,
@@ -86,11 +87,23 @@ impl CifarResNet {
         self.layer1.len()
     }
 
+    /// With the norms folded into the convolutions.
+    #[must_use]
+    pub(crate) fn for_inference(mut self) -> Self {
+        fold(&mut self.conv1, &mut self.bn1);
+        let stages = [&mut self.layer1, &mut self.layer2, &mut self.layer3];
+        for block in stages.into_iter().flatten() {
+            fold(&mut block.conv1, &mut block.bn1);
+            fold(&mut block.conv2, &mut block.bn2);
+        }
+        self
+    }
+
     /// # Shapes
     /// - images: `[batch, 3, height, width]`, usually 32x32
     /// - output: `[batch, 64]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = relu(self.bn1.forward(self.conv1.forward(images)));
+        let x = conv_norm_relu(&self.conv1, &self.bn1, images);
         let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3);
         global_average(blocks.fold(x, |x, block| block.forward(x)))
     }
@@ -100,9 +113,9 @@ impl CifarResNet {
 #[derive(Module, Debug)]
 pub struct CifarBlock {
     conv1: Conv2d,
-    bn1: BatchNorm2d,
+    bn1: Option<Norm>,
     conv2: Conv2d,
-    bn2: BatchNorm2d,
+    bn2: Option<Norm>,
     stride: usize,
     added_channels: usize,
 }
@@ -112,9 +125,8 @@ impl CifarBlock {
     /// - x: `[batch, in_channels, height, width]`
     /// - output: `[batch, channels, ceil(height / stride), ceil(width / stride)]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = relu(self.bn1.forward(self.conv1.forward(x.clone())));
-        let y = self.bn2.forward(self.conv2.forward(y));
-        add_relu(y, self.shortcut(x))
+        let y = conv_norm_relu(&self.conv1, &self.bn1, x.clone());
+        conv_norm_add_relu(&self.conv2, &self.bn2, y, self.shortcut(x))
     }
 
     /// Every `stride`-th pixel; half of the new channels before and half after are zero.

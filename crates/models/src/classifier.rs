@@ -69,6 +69,15 @@ impl Classifier {
         self.head.forward(self.features(images))
     }
 
+    /// A copy for inference alone: outside autodiff, batch norms folded into the convolutions. Same
+    /// logits up to rounding. Its tensors are not those of a weight file any more; save the model it
+    /// was made from.
+    #[must_use]
+    pub fn for_inference(&self) -> Self {
+        let Self { backbone, head } = self.valid();
+        Self { backbone: backbone.for_inference(), head }
+    }
+
     /// What the head sees.
     ///
     /// # Shapes

@@ -110,4 +110,13 @@ impl Conv2d {
         let bias = self.bias.as_ref().map(Param::val);
         conv2d(x, self.weight.val(), bias, &self.options)
     }
+
+    pub(crate) fn options(&self) -> &ConvOptions {
+        &self.options
+    }
+
+    /// The same layer with other weights of the same shapes.
+    pub(crate) fn with_weights(&self, weight: Param<Tensor<4>>, bias: Param<Tensor<1>>) -> Self {
+        Self { weight, bias: Some(bias), options: self.options }
+    }
 }

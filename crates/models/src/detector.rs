@@ -82,6 +82,17 @@ impl Detector {
         }
     }
 
+    /// A copy for inference alone: outside autodiff, with batch norms folded into the convolutions.
+    /// Same detections up to rounding. Its tensors are not those of a weight file any more; save the
+    /// detector it was made from.
+    #[must_use]
+    pub fn for_inference(&self) -> Self {
+        match self.valid() {
+            Self::RCnn(detector) => Self::RCnn(detector.for_inference()),
+            Self::RetinaNet(detector) => Self::RetinaNet(detector.for_inference()),
+        }
+    }
+
     /// Number of classes, without background.
     pub fn num_classes(&self) -> usize {
         self.classification_losses().first().map_or(0, |loss| loss.num_classes())

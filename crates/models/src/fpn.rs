@@ -8,6 +8,7 @@ use burn::tensor::{Tensor, s};
 use serde::{Deserialize, Serialize};
 
 use crate::conv::{BiasInit, Conv2d, Conv2dConfig, ConvInit};
+use crate::conv_norm::{conv_norm, folded};
 use crate::error::ModelError;
 use crate::norm::{Norm, NormConfig};
 use crate::resnet::ResNetFeatures;
@@ -148,6 +149,14 @@ impl Fpn {
         self.channels
     }
 
+    /// With fixed norms folded into the convolutions.
+    #[must_use]
+    pub(crate) fn for_inference(mut self) -> Self {
+        self.inner_blocks = self.inner_blocks.iter().map(folded).collect();
+        self.layer_blocks = self.layer_blocks.iter().map(folded).collect();
+        self
+    }
+
     /// # Shapes
     /// - features: the maps of a ResNet
     /// - output: `[batch, channels, height / 2^n, width / 2^n]` of each level, the finest first
@@ -182,11 +191,7 @@ impl Fpn {
 }
 
 fn forward((conv, norm): &(Conv2d, Option<Norm>), x: Tensor<4>) -> Tensor<4> {
-    let x = conv.forward(x);
-    match norm {
-        Some(norm) => norm.forward(x),
-        None => x,
-    }
+    conv_norm(conv, norm, x)
 }
 
 /// Repeats pixels: pixel `i` of the output is pixel `floor(i * from / to)` of the input.

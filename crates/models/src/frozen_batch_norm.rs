@@ -35,6 +35,13 @@ impl FrozenBatchNorm2d {
         Self { weight, bias, running_mean, running_var, epsilon }
     }
 
+    /// Scale and shift of every channel.
+    pub(crate) fn map(&self) -> (Tensor<1>, Tensor<1>) {
+        let (mean, variance) = (self.running_mean.value(), self.running_var.value());
+        let scale = self.weight.value() / variance.add_scalar(self.epsilon).sqrt();
+        (scale.clone(), self.bias.value() - mean * scale)
+    }
+
     /// # Shapes
     /// - x: `[batch, num_features, height, width]`
     /// - output: the same

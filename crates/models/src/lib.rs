@@ -31,6 +31,7 @@ mod class_slots;
 mod classifier;
 mod coco91;
 mod conv;
+mod conv_norm;
 mod cosine;
 mod detector;
 mod detector_config;
@@ -85,10 +86,10 @@ pub use linear::{Linear, LinearConfig};
 pub use norm::{Norm, NormConfig, NormStatistics};
 pub use raw_detection::RawDetection;
 pub use rcnn::{
-    BoxHead, BoxHeadConfig, BoxLayersConfig, BoxPredictor, BoxStage, BoxTargetConfig,
+    BoxHead, BoxHeadConfig, BoxLayersConfig, BoxOutput, BoxPredictor, BoxStage, BoxTargetConfig,
     CascadeRcnnConfig, CascadeTargetConfig, ConvFc, DetectionConfig, FasterRcnnConfig, MaskHead,
-    MaskHeadConfig, MaskPredictor, MaskRcnnConfig, ProposalLimits, RCnn, RoiHeads,
-    RoiSamplingConfig, Rpn, RpnConfig, RpnHead, RpnOutput, TwoFc,
+    MaskHeadConfig, MaskPredictor, MaskRcnnConfig, ProposalLimits, RCnn, Regions, RoiHeads,
+    RoiSamplingConfig, Rpn, RpnConfig, RpnHead, RpnOutput, StageLosses, TwoFc,
 };
 pub use resnet::{ResNet, ResNetConfig, ResNetFeatures};
 pub use resnet_fpn::{DetectorBackboneConfig, ResNetFpn};

@@ -149,6 +149,16 @@ impl Norm {
             Self::Group(norm) => norm.forward(x),
         }
     }
+
+    /// Scale and shift of every channel where the layer is nothing else: with fixed numbers, or
+    /// with running statistics while nothing is trained.
+    pub(crate) fn fixed_map(&self, is_autodiff: bool) -> Option<(Tensor<1>, Tensor<1>)> {
+        match self {
+            Self::Batch(norm) if !is_autodiff => Some(norm.running_map()),
+            Self::Frozen(norm) => Some(norm.map()),
+            Self::Batch(_) | Self::Group(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
-use longtail_kernels::relu;
 
 use crate::backbone::global_average;
 use crate::block::{BlockConfig, ResidualBlock};
 use crate::conv::{Conv2d, Conv2dConfig};
+use crate::conv_norm::{conv_norm_relu, fold};
 use crate::error::ModelError;
 use crate::norm::{Norm, NormConfig};
 use crate::weight_init::WeightInit;
@@ -92,7 +92,7 @@ impl ResNetConfig {
         let conv1 = Conv2dConfig::new(3, self.base_width, 7).with_stride(2).with_padding(3);
         Ok(ResNet {
             conv1: conv1.init(&init.child("conv1")),
-            bn1: self.norm.init(self.base_width, &init.child("bn1"))?,
+            bn1: Some(self.norm.init(self.base_width, &init.child("bn1"))?),
             layer1: stage(0)?,
             layer2: stage(1)?,
             layer3: stage(2)?,
@@ -142,7 +142,7 @@ pub struct ResNetFeatures {
 #[derive(Module, Debug)]
 pub struct ResNet {
     conv1: Conv2d,
-    bn1: Norm,
+    bn1: Option<Norm>,
     layer1: Vec<ResidualBlock>,
     layer2: Vec<ResidualBlock>,
     layer3: Vec<ResidualBlock>,
@@ -179,9 +179,18 @@ impl ResNet {
         self
     }
 
+    /// With fixed norms folded into the convolutions.
+    #[must_use]
+    pub(crate) fn for_inference(mut self) -> Self {
+        fold(&mut self.conv1, &mut self.bn1);
+        let stages = [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4];
+        stages.into_iter().flatten().for_each(ResidualBlock::fold);
+        self
+    }
+
     /// The 7x7 convolution and the max pooling: `[batch, 64, height / 4, width / 4]`.
     pub fn stem(&self, images: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.bn1.forward(self.conv1.forward(images)));
+        let x = conv_norm_relu(&self.conv1, &self.bn1, images);
         max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]))
     }
 
@@ -234,8 +243,10 @@ mod tests {
             let images = noise.param("images", [1, 3, 33, 33], crate::Fill::Uniform { limit: 1.0 });
             let gradients = network.forward(images.val()).sum().backward();
             let trains = |conv: &Conv2d| conv.weight.val().grad(&gradients).is_some();
-            let follows = |norm: &Norm| match norm {
-                Norm::Batch(norm) => values(norm.running_mean.value()).iter().any(|&v| v != 0.0),
+            let follows = |norm: &Option<Norm>| match norm {
+                Some(Norm::Batch(norm)) => {
+                    values(norm.running_mean.value()).iter().any(|&v| v != 0.0)
+                }
                 _ => false,
             };
             let mut found = vec![(trains(&network.conv1), follows(&network.bn1))];

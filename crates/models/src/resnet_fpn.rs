@@ -84,6 +84,12 @@ impl ResNetFpn {
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         self.fpn.forward(self.body.stages(images))
     }
+
+    /// With fixed norms folded into the convolutions.
+    #[must_use]
+    pub(crate) fn for_inference(self) -> Self {
+        Self { body: self.body.for_inference(), fpn: self.fpn.for_inference() }
+    }
 }
 
 #[cfg(test)]

@@ -56,6 +56,14 @@ impl RetinaNet {
         self.loss.get_mut()
     }
 
+    /// With fixed norms folded into the convolutions.
+    #[must_use]
+    pub(crate) fn for_inference(mut self) -> Self {
+        self.backbone = self.backbone.for_inference();
+        self.head.fold();
+        self
+    }
+
     /// The losses of a batch: `classification` over all anchors that are not ignored, and
     /// `bbox_regression`, L1 over the positive ones. Anchors are matched on the host, and nothing is
     /// read back from the device.

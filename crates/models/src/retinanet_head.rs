@@ -9,7 +9,7 @@ use crate::conv::{BiasInit, Conv2d, Conv2dConfig, ConvInit};
 use crate::error::ModelError;
 use crate::norm::NormConfig;
 use crate::rcnn::check::check_positive;
-use crate::rcnn::conv_block::{ConvBlock, conv_blocks, forward_blocks};
+use crate::rcnn::conv_block::{ConvBlock, conv_blocks, fold_blocks, forward_blocks};
 use crate::weight_init::WeightInit;
 
 /// Configuration of [`RetinaNetHead`]. Defaults: torchvision's `retinanet_resnet50_fpn`.
@@ -109,6 +109,12 @@ pub struct RetinaNetOutput {
 }
 
 impl RetinaNetHead {
+    /// With fixed norms folded into the convolutions.
+    pub(crate) fn fold(&mut self) {
+        fold_blocks(&mut self.classification_head.conv);
+        fold_blocks(&mut self.regression_head.conv);
+    }
+
     /// # Shapes
     /// - features: `[batch, channels, height_l, width_l]` of each level
     pub fn forward(&self, features: &[Tensor<4>], num_logits: usize) -> RetinaNetOutput {

@@ -36,7 +36,7 @@ impl TestSet {
         Ok(Self { loader, classes })
     }
 
-    /// Evaluates a model that lives outside autodiff.
+    /// Evaluates a model.
     pub(crate) fn report(
         &self,
         model: &Classifier,
@@ -44,6 +44,7 @@ impl TestSet {
         recipe: &Recipe,
         counts: &ClassCounts,
     ) -> Result<ClassificationReport, TrainingError> {
+        let model = model.for_inference();
         let device = model.devices().into_iter().next().unwrap_or_default();
         let mut evaluator = ClassificationEvaluator::new(loss.num_classes())?;
         for batch in self.loader.epoch(0, 0) {

@@ -63,7 +63,7 @@ impl<M: Module> Learner<M> {
         if let Some(max_norm) = self.clip_norm {
             gradients = clip_global_norm(&self.model, gradients, max_norm);
         }
-        self.model = self.optimizer.step(lr, self.model.clone(), gradients);
+        self.optimizer.update(lr, &mut self.model, gradients);
         self.ema = self.ema.take().map(|ema| ema.update(&self.model));
         self.window.counts.steps += 1;
     }

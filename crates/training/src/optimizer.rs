@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use longtail_kernels::{HostReadError, read_back};
+use longtail_kernels::{HostReadError, SgdTerms, read_back, sgd_step};
 
 use crate::optimizer_config::{DecayedParameters, OptimizerConfig};
 use crate::tensors::NamedTensors;
@@ -38,6 +38,15 @@ impl Optimizer {
     pub fn step<M: Module>(&mut self, lr: f64, module: M, gradients: GradientsParams) -> M {
         self.steps += 1;
         module.map(&mut Step { lr, gradients, optimizer: self })
+    }
+
+    /// As [`step`](Self::step), but tensors that only `module` holds are written over, where the
+    /// device can.
+    pub fn update<M: Module>(&mut self, lr: f64, module: &mut M, gradients: GradientsParams) {
+        // A module can't be moved out of a reference; one without tensors stands in meanwhile.
+        let emptied = module.clone().map(&mut Emptied);
+        let owned = std::mem::replace(module, emptied);
+        *module = self.step(lr, owned, gradients);
     }
 
     /// Number of steps taken.
@@ -77,6 +86,15 @@ impl Optimizer {
     }
 }
 
+/// Leaves nothing of a tensor.
+struct Emptied;
+
+impl ModuleMapper for Emptied {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| Tensor::empty([0; D], &tensor.device()))
+    }
+}
+
 struct Step<'a> {
     lr: f64,
     gradients: GradientsParams,
@@ -95,22 +113,14 @@ impl ModuleMapper for Step<'_> {
             let value = old.without_autodiff();
             let new = match self.optimizer.config {
                 OptimizerConfig::Sgd { momentum, nesterov, weight_decay, decayed, .. } => {
-                    let mut gradient = gradient;
-                    if weight_decay > 0.0 && is_decayed::<D>(decayed) {
-                        gradient = gradient + value.clone().mul_scalar(weight_decay);
-                    }
+                    let weight_decay = if is_decayed::<D>(decayed) { weight_decay } else { 0.0 };
+                    let terms = SgdTerms { lr, momentum, weight_decay, nesterov };
+                    let velocity = first.remove::<D>(id).unwrap_or_else(|| gradient.zeros_like());
+                    let (value, velocity) = sgd_step(value, gradient, velocity, terms);
                     if momentum > 0.0 {
-                        let velocity = match first.remove::<D>(id) {
-                            Some(velocity) => velocity.mul_scalar(momentum) + gradient.clone(),
-                            None => gradient.clone(),
-                        };
-                        first.register(id, velocity.clone());
-                        gradient = match nesterov {
-                            true => gradient + velocity.mul_scalar(momentum),
-                            false => velocity,
-                        };
+                        first.register(id, velocity);
                     }
-                    value - gradient.mul_scalar(lr)
+                    value
                 }
                 OptimizerConfig::Adamw {
                     beta_1, beta_2, epsilon, weight_decay, decayed, ..

@@ -17,6 +17,7 @@ mod pointwise_gradient;
 mod pool;
 mod reduce;
 mod roi_align;
+mod sgd;
 mod sigmoid_loss;
 mod simd;
 mod softmax_loss;

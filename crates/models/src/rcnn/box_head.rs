@@ -10,7 +10,7 @@ use crate::error::ModelError;
 use crate::linear::{Linear, LinearConfig};
 use crate::norm::NormConfig;
 use crate::rcnn::check::check_positive;
-use crate::rcnn::conv_block::{ConvBlock, conv_blocks, forward_blocks};
+use crate::rcnn::conv_block::{ConvBlock, conv_blocks, fold_blocks, forward_blocks};
 use crate::weight_init::WeightInit;
 
 /// Layers of a box head: `kind = "two-fc" | "conv-fc"`.
@@ -109,6 +109,13 @@ pub enum BoxHead {
 }
 
 impl BoxHead {
+    /// With fixed norms folded into the convolutions.
+    pub(crate) fn fold(&mut self) {
+        if let Self::ConvFc(head) = self {
+            fold_blocks(&mut head.convs);
+        }
+    }
+
     /// # Shapes
     /// - regions: `[num_rois, channels, size, size]`
     /// - output: `[num_rois, width]`

@@ -12,7 +12,7 @@ use crate::held_loss::HeldLoss;
 use crate::host::{real_rows, upload, upload_indices};
 use crate::rcnn::box_head::BoxHead;
 use crate::rcnn::box_predictor::BoxPredictor;
-use crate::rcnn::rois::Regions;
+use crate::rcnn::rois::{Regions, filled};
 
 /// Classifies regions and moves their boxes. Faster and Mask R-CNN have one, a cascade has three.
 #[derive(Module, Debug)]
@@ -40,28 +40,49 @@ pub(crate) struct StageRule {
 }
 
 /// What a stage says of regions.
-pub(crate) struct BoxOutput {
+#[derive(Debug, Clone)]
+pub struct BoxOutput {
     /// `[num_rois, num_logits]`
-    pub(crate) logits: Tensor<2>,
+    pub logits: Tensor<2>,
     /// `[num_rois, num_groups * 4]`
-    pub(crate) offsets: Tensor<2>,
+    pub offsets: Tensor<2>,
 }
 
 /// Losses of a stage.
-pub(crate) struct StageLosses {
-    pub(crate) classifier: Tensor<1>,
-    pub(crate) boxes: Tensor<1>,
-    pub(crate) update: StatisticsUpdate,
+#[derive(Debug)]
+pub struct StageLosses {
+    /// Mean over the regions.
+    pub classifier: Tensor<1>,
+    /// Over the positive regions, divided by the number of all.
+    pub boxes: Tensor<1>,
+    /// What the classification loss adds to its statistics.
+    pub update: StatisticsUpdate,
 }
 
 impl BoxStage {
-    /// `features` are the levels that regions are pooled from; `rois` are filled up.
-    pub(crate) fn forward(&self, features: &[Tensor<4>], rois: &[Vec<BBox>]) -> BoxOutput {
-        let mut regions = self.rule.aligner.forward(features, rois);
+    /// Cuts regions out of the levels of the pyramid that are pooled from.
+    ///
+    /// # Shapes
+    /// - features: `[batch, channels, height_l, width_l]` of each of these levels
+    /// - rois: of each image
+    /// - output: `[num_rois, channels, size, size]`, image by image, perhaps with more rows at the
+    ///   end that fill up
+    pub fn pool(&self, features: &[Tensor<4>], rois: Vec<Vec<BBox>>) -> Tensor<4> {
+        let rois = match features.first() {
+            Some(level) => filled(rois, &level.device()),
+            None => rois,
+        };
+        let regions = self.rule.aligner.forward(features, &rois);
         let share = self.rule.gradient_share;
         if share != 1.0 && regions.is_autodiff() {
-            regions = regions.clone() * share + regions.detach() * (1.0 - share);
+            return regions.clone() * share + regions.detach() * (1.0 - share);
         }
+        regions
+    }
+
+    /// # Shapes
+    /// - regions: `[num_rois, channels, size, size]`
+    pub fn forward(&self, regions: Tensor<4>) -> BoxOutput {
         let (logits, offsets) = self.box_predictor.forward(self.box_head.forward(regions));
         BoxOutput { logits, offsets }
     }
@@ -73,7 +94,10 @@ impl BoxStage {
 
     /// Mean classification loss over the regions, and the box loss summed over the positive ones and
     /// divided by the number of all regions. Rows beyond the regions are left out.
-    pub(crate) fn losses(
+    ///
+    /// # Errors
+    /// If a label is out of range.
+    pub fn losses(
         &self,
         output: BoxOutput,
         regions: &[Regions],

@@ -1,9 +1,9 @@
 //! A 3x3 convolution, a normalisation if any, and a rectifier: the layer of every head.
 
 use burn::tensor::Tensor;
-use longtail_kernels::relu;
 
 use crate::conv::{BiasInit, Conv2d, Conv2dConfig, ConvInit};
+use crate::conv_norm::{conv_norm_relu, fold};
 use crate::error::ModelError;
 use crate::norm::{Norm, NormConfig};
 use crate::weight_init::WeightInit;
@@ -33,11 +33,10 @@ pub(crate) fn conv_blocks(
 
 /// Runs the layers one after the other.
 pub(crate) fn forward_blocks(blocks: &[ConvBlock], x: Tensor<4>) -> Tensor<4> {
-    blocks.iter().fold(x, |x, (conv, norm)| {
-        let x = conv.forward(x);
-        relu(match norm {
-            Some(norm) => norm.forward(x),
-            None => x,
-        })
-    })
+    blocks.iter().fold(x, |x, (conv, norm)| conv_norm_relu(conv, norm, x))
+}
+
+/// With fixed norms folded into the convolutions.
+pub(crate) fn fold_blocks(blocks: &mut [ConvBlock]) {
+    blocks.iter_mut().for_each(|(conv, norm)| fold(conv, norm));
 }

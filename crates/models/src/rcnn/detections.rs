@@ -1,5 +1,7 @@
 //! Scores and offsets of regions to detections, on the host.
 
+use std::cmp::Ordering;
+
 use longtail_ops::{BoxCoder, batched_nms};
 use longtail_types::BBox;
 use serde::{Deserialize, Serialize};
@@ -48,28 +50,91 @@ pub(crate) struct Rows<'a> {
     pub(crate) is_class_specific: bool,
 }
 
+/// Candidates that the suppression sees at first, for each detection that is kept in the end.
+const CANDIDATES_PER_DETECTION: usize = 4;
+
 /// Detections of one image by falling score, without masks. Scores that are no numbers are none.
+///
+/// With many classes and a low threshold most boxes are candidates in most classes. Whether a
+/// candidate is kept depends on higher-scoring ones alone, so the best are looked at first, and
+/// more of them only if too few are kept.
 pub(crate) fn detections(
     rows: &Rows<'_>,
     size: [usize; 2],
     coder: &BoxCoder,
     config: &DetectionConfig,
 ) -> Vec<RawDetection> {
+    let mut candidates = rows.candidates(config.score_threshold);
+    let mut count = config.max_per_image.saturating_mul(CANDIDATES_PER_DETECTION);
+    loop {
+        let len = candidates.len();
+        let is_part = count < len;
+        if is_part {
+            candidates.select_nth_unstable_by(count, Candidate::by_score);
+        }
+        let found = kept(rows, &mut candidates[..count.min(len)], size, coder, config);
+        if found.len() == config.max_per_image || !is_part {
+            return found;
+        }
+        count = count.saturating_mul(CANDIDATES_PER_DETECTION);
+    }
+}
+
+/// A box in one of its classes.
+struct Candidate {
+    score: f32,
+    row: u32,
+    label: u32,
+}
+
+impl Candidate {
+    /// Highest first; of equal scores in the order of the rows.
+    fn by_score(&self, other: &Self) -> Ordering {
+        other.score.total_cmp(&self.score).then(self.place().cmp(&other.place()))
+    }
+
+    fn place(&self) -> (u32, u32) {
+        (self.row, self.label)
+    }
+}
+
+impl Rows<'_> {
+    fn candidates(&self, score_threshold: f32) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        let rows = self.values.chunks_exact(self.num_columns.max(1)).take(self.boxes.len());
+        for (row, values) in (0..).zip(rows) {
+            let scores = (0..).zip(&values[..self.num_classes]);
+            let scores = scores.filter(|&(_, &score)| score > score_threshold);
+            candidates.extend(scores.map(|(label, &score)| Candidate { score, row, label }));
+        }
+        candidates
+    }
+
+    fn bbox(&self, candidate: &Candidate, coder: &BoxCoder) -> BBox {
+        let [row, label] = [candidate.row as usize, candidate.label as usize];
+        let group = if self.is_class_specific { label } else { 0 };
+        let start = row * self.num_columns + self.num_classes + group * 4;
+        let offsets = &self.values[start..start + 4];
+        coder.decode([offsets[0], offsets[1], offsets[2], offsets[3]], self.boxes[row])
+    }
+}
+
+/// The suppression among some of the candidates.
+fn kept(
+    rows: &Rows<'_>,
+    candidates: &mut [Candidate],
+    size: [usize; 2],
+    coder: &BoxCoder,
+    config: &DetectionConfig,
+) -> Vec<RawDetection> {
+    candidates.sort_unstable_by_key(Candidate::place);
     let (mut boxes, mut scores, mut labels) = (Vec::new(), Vec::new(), Vec::new());
-    let values = rows.values.chunks_exact(rows.num_columns.max(1));
-    for (&bbox, values) in rows.boxes.iter().zip(values) {
-        let (class_scores, offsets) = values.split_at(rows.num_classes);
-        for (label, &score) in class_scores.iter().enumerate() {
-            if score > config.score_threshold {
-                let group = if rows.is_class_specific { label } else { 0 };
-                let row = &offsets[group * 4..][..4];
-                let bbox = coder.decode([row[0], row[1], row[2], row[3]], bbox).clip(size);
-                if bbox.width() >= MIN_SIZE && bbox.height() >= MIN_SIZE {
-                    boxes.push(bbox);
-                    scores.push(score);
-                    labels.push(label as u32);
-                }
-            }
+    for candidate in candidates.iter() {
+        let bbox = rows.bbox(candidate, coder).clip(size);
+        if bbox.width() >= MIN_SIZE && bbox.height() >= MIN_SIZE {
+            boxes.push(bbox);
+            scores.push(candidate.score);
+            labels.push(candidate.label);
         }
     }
     let kept = batched_nms(&boxes, &scores, &labels, config.nms_threshold);
@@ -85,6 +150,7 @@ pub(crate) fn detections(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use longtail_types::{KeyedRng, Stream};
 
     const BOX: BBox = BBox { x1: 2.0, y1: 2.0, x2: 12.0, y2: 12.0 };
 
@@ -107,6 +173,29 @@ mod tests {
         assert_eq!(agnostic, [(0, 0.9, moved), (1, 0.6, moved)]);
         let one = DetectionConfig { max_per_image: 1, ..Default::default() };
         assert_eq!(run(&values, &[BOX], one).len(), 1);
+    }
+
+    /// All candidates at once: what the best alone must give as well.
+    #[test]
+    fn looking_at_the_best_first_changes_nothing() {
+        let mut rng = KeyedRng::new(1, Stream::Synthetic, 0, 0);
+        let boxes: Vec<BBox> = (0..60)
+            .map(|_| {
+                let mut at = |most: f64| rng.uniform(0.0, most) as f32;
+                BBox::from_xywh([at(10.0), at(8.0), 4.0 + at(4.0), 3.0 + at(3.0)])
+            })
+            .collect();
+        // Few different scores, so that many are equal.
+        let mut value = || (rng.uniform(0.0, 12.0).floor() / 12.0) as f32;
+        let values: Vec<f32> = (0..60 * 6).map(|_| value()).collect();
+        let all = DetectionConfig { score_threshold: 0.0, nms_threshold: 0.3, max_per_image: 999 };
+        let all = run(&values, &boxes, all);
+        assert!((20..110).contains(&all.len()), "{}", all.len()); // of 120 candidates
+        for max_per_image in 1..=all.len() {
+            let config =
+                DetectionConfig { score_threshold: 0.0, nms_threshold: 0.3, max_per_image };
+            assert_eq!(run(&values, &boxes, config), all[..max_per_image], "{max_per_image}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::error::ModelError;
 use crate::host::{read_back, real_rows, upload, upload_indices};
 use crate::norm::NormConfig;
 use crate::rcnn::check::check_positive;
-use crate::rcnn::conv_block::{ConvBlock, conv_blocks, forward_blocks};
+use crate::rcnn::conv_block::{ConvBlock, conv_blocks, fold_blocks, forward_blocks};
 use crate::rcnn::mask_predictor::MaskPredictor;
 use crate::rcnn::pooling::PoolingConfig;
 use crate::rcnn::rois::{Regions, filled};
@@ -111,46 +111,64 @@ pub struct MaskHead {
 }
 
 impl MaskHead {
-    /// Logits of the mask of `labels[i]` in the `i`-th box, `[rows, size, size]`; rows are filled up.
-    fn logits(
-        &self,
-        features: &[Tensor<4>],
-        boxes: Vec<Vec<BBox>>,
-        mut labels: Vec<usize>,
-    ) -> Tensor<3> {
-        let boxes = filled(boxes);
-        labels.resize(boxes.iter().map(Vec::len).sum(), 0);
+    /// Cuts boxes out of the levels of the pyramid that are pooled from.
+    ///
+    /// # Shapes
+    /// - features: `[batch, channels, height_l, width_l]` of each of these levels
+    /// - boxes: of each image
+    /// - output: `[num_boxes, channels, size, size]`, image by image, perhaps with more rows at the
+    ///   end that fill up
+    pub fn pool(&self, features: &[Tensor<4>], boxes: Vec<Vec<BBox>>) -> Tensor<4> {
+        let boxes = match features.first() {
+            Some(level) => filled(boxes, &level.device()),
+            None => boxes,
+        };
+        self.aligner.forward(features, &boxes)
+    }
+
+    /// With fixed norms folded into the convolutions.
+    pub(crate) fn fold(&mut self) {
+        fold_blocks(&mut self.mask_head);
+    }
+
+    /// Logits of the mask of one class in each region.
+    ///
+    /// # Shapes
+    /// - regions: `[num_rows, channels, size, size]`
+    /// - labels: the class of each region, for the first of the rows
+    /// - output: `[num_rows, 2 size, 2 size]`
+    pub fn forward(&self, regions: Tensor<4>, mut labels: Vec<usize>) -> Tensor<3> {
+        let [num_rows, ..] = regions.dims();
+        labels.resize(num_rows, 0);
         if self.class_agnostic {
             labels.fill(0);
         }
-        let regions = self.aligner.forward(features, &boxes);
         let groups = upload_indices(&labels, &regions.device());
         self.mask_predictor.forward(forward_blocks(&self.mask_head, regions), groups)
     }
 
     /// Mean binary cross-entropy over the pixels of the positive regions; 0 without any.
-    pub(crate) fn loss(
+    ///
+    /// # Shapes
+    /// - logits: `[num_rows, 2 size, 2 size]` of the positives of each image, then rows that fill up
+    pub fn loss(
         &self,
-        features: &[Tensor<4>],
+        logits: Tensor<3>,
         regions: &[Regions],
         targets: &[Vec<Instance>],
         sizes: &[[usize; 2]],
     ) -> Tensor<1> {
-        let (mut boxes, mut labels, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+        let mut expected = Vec::new();
         let no_mask = Mask::default();
-        let side = 2 * self.aligner.output_size;
+        let device = logits.device();
+        let [num_rows, height, width] = logits.dims();
         for ((regions, instances), &size) in regions.iter().zip(targets).zip(sizes) {
             let (rois, objects): (Vec<BBox>, Vec<usize>) = regions.positives().unzip();
             let mask_of = |&object: &usize| instances[object].mask.as_ref().unwrap_or(&no_mask);
             let masks: Vec<&Mask> = objects.iter().map(mask_of).collect();
-            expected.extend(mask_targets(&masks, &rois, size, side));
-            labels.extend(objects.iter().map(|&object| instances[object].label));
-            boxes.push(rois);
+            expected.extend(mask_targets(&masks, &rois, size, height));
         }
-        let num_regions = labels.len();
-        let logits = self.logits(features, boxes, labels);
-        let device = logits.device();
-        let [num_rows, height, width] = logits.dims();
+        let num_regions = expected.len() / (height * width).max(1);
         expected.resize(num_rows * height * width, 0.0);
         let expected = upload(expected, [num_rows, height, width], &device);
         let weight = upload(real_rows(num_regions, num_rows), [num_rows, 1, 1], &device);
@@ -158,21 +176,21 @@ impl MaskHead {
         loss.sum() / (num_regions.max(1) * height * width) as f32
     }
 
-    /// Mask probabilities of boxes with their labels, `[size * size]` each. Waits for the device.
-    pub(crate) fn predict(
+    /// Probabilities of the mask of one class in each region, `[4 size^2]` values for each label.
+    /// Waits for the device.
+    ///
+    /// # Errors
+    /// If the masks can't be read back.
+    pub fn predict(
         &self,
-        features: &[Tensor<4>],
-        boxes: Vec<Vec<BBox>>,
+        regions: Tensor<4>,
         labels: Vec<usize>,
     ) -> Result<Vec<Vec<f32>>, ModelError> {
         let num_masks = labels.len();
-        if num_masks == 0 {
-            return Ok(Vec::new());
-        }
-        let logits = self.logits(features, boxes, labels);
+        let logits = self.forward(regions, labels);
         let [_, height, width] = logits.dims();
         let probabilities = read_back("masks", sigmoid(logits))?;
-        let masks = probabilities.chunks_exact(height * width).take(num_masks);
+        let masks = probabilities.chunks_exact((height * width).max(1)).take(num_masks);
         Ok(masks.map(<[f32]>::to_vec).collect())
     }
 }

@@ -20,7 +20,7 @@ mod two_stage;
 
 pub use box_head::{BoxHead, BoxLayersConfig, ConvFc, TwoFc};
 pub use box_predictor::BoxPredictor;
-pub use box_stage::BoxStage;
+pub use box_stage::{BoxOutput, BoxStage, StageLosses};
 pub use config::{
     BoxHeadConfig, BoxTargetConfig, CascadeRcnnConfig, CascadeTargetConfig, FasterRcnnConfig,
     MaskRcnnConfig, RoiSamplingConfig,
@@ -30,6 +30,7 @@ pub use mask_head::{MaskHead, MaskHeadConfig};
 pub use mask_predictor::MaskPredictor;
 pub use proposals::ProposalLimits;
 pub use roi_heads::RoiHeads;
+pub use rois::Regions;
 pub use rpn::{Rpn, RpnConfig, RpnOutput};
 pub use rpn_head::RpnHead;
 pub use two_stage::RCnn;

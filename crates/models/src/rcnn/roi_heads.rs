@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use longtail_losses::StatisticsUpdate;
 use longtail_ops::{BalancedSampler, ImageBatch};
 use longtail_types::{BBox, Instance, KeyedRng, Stream};
+use rayon::prelude::*;
 
 use crate::detector_losses::StepKey;
 use crate::error::ModelError;
@@ -13,7 +14,7 @@ use crate::raw_detection::RawDetection;
 use crate::rcnn::box_stage::{BoxStage, StageLosses};
 use crate::rcnn::detections::{DetectionConfig, Rows, detections};
 use crate::rcnn::mask_head::MaskHead;
-use crate::rcnn::rois::{Regions, filled};
+use crate::rcnn::rois::{Regions, positives};
 
 /// Names of the losses of the box heads of a cascade.
 const CASCADE_NAMES: [[&str; 2]; 3] = [
@@ -39,6 +40,28 @@ pub struct RoiHeads {
 pub(crate) type HeadLosses = (Vec<(&'static str, Tensor<1>)>, Vec<StatisticsUpdate>);
 
 impl RoiHeads {
+    /// With fixed norms folded into the convolutions.
+    pub(crate) fn fold(&mut self) {
+        self.stages.iter_mut().for_each(|stage| stage.box_head.fold());
+        self.masks.iter_mut().for_each(MaskHead::fold);
+    }
+
+    /// The regions that the losses see: a random choice of the proposals and the objects' own boxes.
+    pub fn sample(
+        &self,
+        proposals: Vec<Vec<BBox>>,
+        targets: &[Vec<Instance>],
+        key: StepKey,
+    ) -> Vec<Regions> {
+        let Some(first) = self.stages.first() else { return Vec::new() };
+        let images = proposals.into_iter().zip(targets).enumerate();
+        let sampled = images.map(|(image, (proposals, instances))| {
+            let mut rng = KeyedRng::new(key.seed, Stream::Rois, key.step, image as u64);
+            Regions::sample(proposals, instances, first.rule.matcher, self.sampler, &mut rng)
+        });
+        sampled.collect()
+    }
+
     /// `features` are the levels that regions are pooled from.
     pub(crate) fn losses(
         &self,
@@ -48,19 +71,12 @@ impl RoiHeads {
         targets: &[Vec<Instance>],
         key: StepKey,
     ) -> Result<HeadLosses, ModelError> {
-        let Some(first) = self.stages.first() else { return Ok(Default::default()) };
-        let images = proposals.into_iter().zip(targets).enumerate();
-        let sampled = images.map(|(image, (proposals, instances))| {
-            let mut rng = KeyedRng::new(key.seed, Stream::Rois, key.step, image as u64);
-            Regions::sample(proposals, instances, first.rule.matcher, self.sampler, &mut rng)
-        });
-        let sampled: Vec<Regions> = sampled.collect();
-
+        let sampled = self.sample(proposals, targets, key);
         let (mut losses, mut updates) = (Vec::new(), Vec::new());
         let mut regions = sampled.clone();
         for (index, stage) in self.stages.iter().enumerate() {
-            let boxes = filled(regions.iter().map(|regions| regions.boxes.clone()).collect());
-            let output = stage.forward(features, &boxes);
+            let boxes = regions.iter().map(|regions| regions.boxes.clone()).collect();
+            let output = stage.forward(stage.pool(features, boxes));
             let next = match self.stages.get(index + 1) {
                 Some(next) => {
                     let offsets = read_back("refined boxes", output.offsets.clone())?;
@@ -82,7 +98,9 @@ impl RoiHeads {
             regions = next.unwrap_or_default();
         }
         if let Some(masks) = &self.masks {
-            losses.push(("loss_mask", masks.loss(features, &sampled, targets, &batch.sizes)));
+            let (boxes, labels) = positives(&sampled, targets);
+            let logits = masks.forward(masks.pool(features, boxes), labels);
+            losses.push(("loss_mask", masks.loss(logits, &sampled, targets, &batch.sizes)));
         }
         Ok((losses, updates))
     }
@@ -102,16 +120,14 @@ impl RoiHeads {
         proposals: Vec<Vec<BBox>>,
         sizes: &[[usize; 2]],
     ) -> Result<Vec<Vec<RawDetection>>, ModelError> {
-        let Some(last) = self.stages.last() else { return Ok(vec![Vec::new(); sizes.len()]) };
         if proposals.iter().all(Vec::is_empty) {
             return Ok(vec![Vec::new(); sizes.len()]);
         }
         let mut boxes = proposals;
         let mut scores: Option<Tensor<2>> = None;
-        let mut values = Vec::new();
-        let mut num_columns = 0;
+        let mut found = Vec::new();
         for (index, stage) in self.stages.iter().enumerate() {
-            let output = stage.forward(features, &filled(boxes.clone()));
+            let output = stage.forward(stage.pool(features, boxes.clone()));
             let stage_scores = stage.loss.get().scores(output.logits)?;
             let sum = match scores.take() {
                 Some(scores) => scores + stage_scores,
@@ -122,31 +138,56 @@ impl RoiHeads {
                 boxes = refined(stage, boxes.iter().map(Vec::as_slice), &offsets, sizes);
                 scores = Some(sum);
             } else {
-                let mean = sum / self.stages.len() as f32;
-                let rows = Tensor::cat(vec![mean, output.offsets], 1);
-                num_columns = rows.dims()[1];
-                values = read_back("detections", rows)?;
+                let mean = if index == 0 { sum } else { sum / self.stages.len() as f32 };
+                found = self.detections(mean, output.offsets, &boxes, sizes)?;
             }
         }
-        let mut rest = values.as_slice();
-        let of_image = |(boxes, &size): (&Vec<BBox>, &[usize; 2])| {
-            let (values, after) = rest.split_at(boxes.len() * num_columns);
-            rest = after;
-            let num_classes = last.loss.get().num_classes();
-            let is_class_specific = last.rule.is_class_specific;
-            let rows = Rows { boxes, values, num_columns, num_classes, is_class_specific };
-            detections(&rows, size, &last.rule.coder, &self.detection)
-        };
-        let mut found: Vec<Vec<RawDetection>> = boxes.iter().zip(sizes).map(of_image).collect();
         if let Some(masks) = &self.masks {
-            let boxes = found.iter().map(|found| found.iter().map(|d| d.bbox).collect()).collect();
-            let labels = found.iter().flatten().map(|d| d.label).collect();
-            let masks = masks.predict(features, boxes, labels)?;
-            for (detection, mask) in found.iter_mut().flatten().zip(masks) {
-                detection.mask = Some(mask);
+            let boxes: Vec<Vec<BBox>> =
+                found.iter().map(|found| found.iter().map(|d| d.bbox).collect()).collect();
+            let labels: Vec<usize> = found.iter().flatten().map(|d| d.label).collect();
+            if !labels.is_empty() {
+                let masks = masks.predict(masks.pool(features, boxes), labels)?;
+                for (detection, mask) in found.iter_mut().flatten().zip(masks) {
+                    detection.mask = Some(mask);
+                }
             }
         }
         Ok(found)
+    }
+
+    /// Detections of each image by falling score, without masks. Waits for the device.
+    ///
+    /// # Shapes
+    /// - scores: `[num_rows, num_classes]` of the boxes of all images
+    /// - offsets: `[num_rows, num_groups * 4]`
+    ///
+    /// # Errors
+    /// If the numbers can't be read back.
+    pub fn detections(
+        &self,
+        scores: Tensor<2>,
+        offsets: Tensor<2>,
+        boxes: &[Vec<BBox>],
+        sizes: &[[usize; 2]],
+    ) -> Result<Vec<Vec<RawDetection>>, ModelError> {
+        let Some(last) = self.stages.last() else { return Ok(vec![Vec::new(); sizes.len()]) };
+        let rows = Tensor::cat(vec![scores, offsets], 1);
+        let [_, num_columns] = rows.dims();
+        let values = read_back("detections", rows)?;
+        let num_classes = last.loss.get().num_classes();
+        let is_class_specific = last.rule.is_class_specific;
+        let mut rest = values.as_slice();
+        let images = boxes.iter().zip(sizes).map(|(boxes, &size)| {
+            let (values, after) = rest.split_at(boxes.len() * num_columns);
+            rest = after;
+            let rows = Rows { boxes, values, num_columns, num_classes, is_class_specific };
+            (rows, size)
+        });
+        let images: Vec<_> = images.collect();
+        let of_image =
+            |(rows, size): &(Rows, _)| detections(rows, *size, &last.rule.coder, &self.detection);
+        Ok(images.par_iter().map(of_image).collect())
     }
 }
 

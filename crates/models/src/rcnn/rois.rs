@@ -1,5 +1,7 @@
 //! Which regions the heads learn from, on the host.
 
+use burn::tensor::Device;
+use longtail_kernels::runs_any_shape;
 use longtail_ops::{BalancedSampler, Match, Matcher, bucket};
 use longtail_types::{BBox, Instance, KeyedRng};
 
@@ -10,10 +12,11 @@ const FILLER: BBox = BBox { x1: 0.0, y1: 0.0, x2: 1.0, y2: 1.0 };
 
 /// Regions of one image, and the object that each is matched to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Regions {
-    pub(crate) boxes: Vec<BBox>,
-    /// Index of the object; `None` is background.
-    pub(crate) objects: Vec<Option<usize>>,
+pub struct Regions {
+    /// The regions, positives first.
+    pub boxes: Vec<BBox>,
+    /// Index of the object of each; `None` is background.
+    pub objects: Vec<Option<usize>>,
 }
 
 impl Regions {
@@ -43,10 +46,23 @@ impl Regions {
     }
 
     /// The regions that are objects.
-    pub(crate) fn positives(&self) -> impl Iterator<Item = (BBox, usize)> + '_ {
+    pub fn positives(&self) -> impl Iterator<Item = (BBox, usize)> + '_ {
         let pairs = self.boxes.iter().zip(&self.objects);
         pairs.filter_map(|(&bbox, &object)| Some((bbox, object?)))
     }
+}
+
+/// The regions of each image that are objects, and the labels of all of them.
+pub(crate) fn positives(
+    regions: &[Regions],
+    targets: &[Vec<Instance>],
+) -> (Vec<Vec<BBox>>, Vec<usize>) {
+    let (mut boxes, mut labels) = (Vec::new(), Vec::new());
+    for (regions, instances) in regions.iter().zip(targets) {
+        boxes.push(regions.positives().map(|(bbox, _)| bbox).collect());
+        labels.extend(regions.positives().map(|(_, object)| instances[object].label));
+    }
+    (boxes, labels)
 }
 
 fn object_of(matched: Match) -> Option<usize> {
@@ -56,11 +72,13 @@ fn object_of(matched: Match) -> Option<usize> {
     }
 }
 
-/// The boxes of a batch, filled up to a bucket of rows at the end of the last image; at least one.
-pub(crate) fn filled(mut boxes: Vec<Vec<BBox>>) -> Vec<Vec<BBox>> {
+/// The boxes of a batch, filled up at the end of the last image: to a bucket of rows, so that a
+/// device compiles few kernels, or to one row where a device runs any shape.
+pub(crate) fn filled(mut boxes: Vec<Vec<BBox>>, device: &Device) -> Vec<Vec<BBox>> {
     let count: usize = boxes.iter().map(Vec::len).sum();
+    let num_rows = if runs_any_shape(device) { count.max(1) } else { bucket(count) };
     if let Some(last) = boxes.last_mut() {
-        last.resize(last.len() + bucket(count) - count, FILLER);
+        last.resize(last.len() + num_rows - count, FILLER);
     }
     boxes
 }
@@ -106,11 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_filled_to_a_bucket() {
+    fn batches_are_filled() {
+        let device = longtail_testing::device();
         let nothing = BBox::new(60.0, 60.0, 70.0, 70.0);
-        assert_eq!(filled(vec![vec![], vec![]]), [vec![], vec![FILLER]]);
-        let five = filled(vec![vec![nothing; 5], vec![]]);
-        assert_eq!(five, [vec![nothing; 5], vec![FILLER]]);
-        assert_eq!(filled(vec![vec![nothing; 3]]), [vec![nothing; 3]]);
+        assert_eq!(filled(vec![vec![], vec![]], &device), [vec![], vec![FILLER]]);
+        let five = filled(vec![vec![nothing; 5], vec![]], &device);
+        let num_fillers = usize::from(!runs_any_shape(&device)); // to a bucket of six
+        assert_eq!(five, [vec![nothing; 5], vec![FILLER; num_fillers]]);
+        assert_eq!(filled(vec![vec![nothing; 3]], &device), [vec![nothing; 3]]);
     }
 }

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use longtail_ops::{AnchorGenerator, BalancedSampler, BoxCoder, Match, Matcher, bucket};
 use longtail_types::{BBox, Instance, KeyedRng, Stream};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::box_loss::{binary_cross_entropy, smooth_l1};
@@ -158,7 +159,7 @@ impl Rpn {
             min_score: self.config.min_score,
         };
         let coder = self.coder();
-        let images = predictions.chunks_exact((num_anchors * NUM_OUTPUTS).max(1)).zip(sizes);
+        let images = predictions.par_chunks_exact((num_anchors * NUM_OUTPUTS).max(1)).zip(sizes);
         Ok(images.map(|(p, &size)| proposals(p, &output.anchors, size, &coder, rule)).collect())
     }
 

@@ -44,6 +44,19 @@ impl RCnn {
         self.roi_heads.stages.first().map_or(0, |stage| stage.loss.get().num_classes())
     }
 
+    /// How many levels of the pyramid regions are pooled from: the first ones.
+    pub fn num_pooled_levels(&self) -> usize {
+        self.num_pooled_levels
+    }
+
+    /// With fixed norms folded into the convolutions.
+    #[must_use]
+    pub(crate) fn for_inference(mut self) -> Self {
+        self.backbone = self.backbone.for_inference();
+        self.roi_heads.fold();
+        self
+    }
+
     /// Whether detections have masks.
     pub fn has_masks(&self) -> bool {
         self.roi_heads.masks.is_some()

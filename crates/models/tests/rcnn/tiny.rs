@@ -1,4 +1,5 @@
 //! Detectors of a few channels, and two images for them.
+#![allow(dead_code, reason = "every test binary uses a part")]
 
 use burn::tensor::Device;
 use longtail_losses::{

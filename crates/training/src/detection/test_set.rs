@@ -66,7 +66,7 @@ impl DetectionTestSet {
         Ok(Self { all: Part::new(recipe, val, truth)?, some, settings, has_masks })
     }
 
-    /// Evaluates a model that lives outside autodiff, on all images or on the first few.
+    /// Evaluates a model on all images or on the first few.
     pub(crate) fn evaluate(
         &self,
         model: &Detector,
@@ -79,6 +79,7 @@ impl DetectionTestSet {
         };
         let mut boxes = evaluator(Overlap::Boxes)?;
         let mut masks = self.has_masks.then(|| evaluator(Overlap::Masks)).transpose()?;
+        let model = model.for_inference();
         let device = model.devices().into_iter().next().unwrap_or_default();
         for batch in part.loader.epoch(0, 0) {
             let batch = batch?;
