@@ -14,7 +14,7 @@ use crate::process;
 const CRATES: [&str; 6] = ["kernels", "ops", "losses", "models", "data", "training"];
 
 /// Names that read. `into_data` also stands for `try_into_data_as` and its other relatives.
-const READS: [&str; 15] = [
+const READS: [&str; 20] = [
     "into_data",
     "to_data",
     "into_scalar",
@@ -30,6 +30,11 @@ const READS: [&str; 15] = [
     "sort_descending",
     "argsort",
     "topk",
+    "read_sync",
+    "read_one",
+    "float_into_data",
+    "int_into_data",
+    "bool_into_data",
 ];
 
 /// Where one of these names is right, and why.

@@ -125,6 +125,9 @@ fn devices() {
     let train = |device| vec!["train", "recipe.toml", "--device", device];
     refuses(folder.path(), &train("gpu"), &["unknown device \"gpu\"", "flex"]);
     refuses(folder.path(), &train("flex:7"), &["flex:7", "not usable"]);
+    let check = ["devices", "--check", "--device", "gpu"];
+    refuses(folder.path(), &check, &["unknown device \"gpu\"", "flex"]);
+    refuses(folder.path(), &["devices", "--device", "flex"], &["--check"]);
     #[cfg(not(feature = "rocm"))]
     refuses(folder.path(), &train("rocm"), &["\"rocm\"", "--features rocm", "flex"]);
 }
