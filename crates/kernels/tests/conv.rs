@@ -11,7 +11,7 @@ use reference::{ConvCase, conv, numbers, tensor};
 type Conv2d = fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, &ConvOptions) -> Tensor<4>;
 
 /// Relative to the largest value.
-const TOLERANCE: f64 = 1e-6;
+const TOLERANCE: f64 = 5e-6;
 /// Where tiles of 4 x 4 outputs may be used.
 const WINOGRAD_TOLERANCE: f64 = 3e-5;
 

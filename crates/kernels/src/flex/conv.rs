@@ -3,7 +3,8 @@
 use burn::tensor::Shape;
 use rayon::prelude::*;
 
-use super::correlate::{Correlation, pack_weights};
+use super::channel_gradient::ChannelGradient;
+use super::correlate::{Correlation, Weights};
 use super::elementwise;
 use super::norm::Place;
 use super::planes::{Geometry, Planes, Tap};
@@ -17,7 +18,9 @@ use super::winograd_gradient::WinogradGradient;
 use super::winograd_pass::WinogradPass;
 use crate::{ConvOptions, Winograd};
 
-/// Fewer channels than this leave most of a vector empty in minimal filtering.
+/// Fewer channels than this leave most of a vector of channels empty.
+const LANE_CHANNELS: usize = 16;
+/// As above, for minimal filtering.
 const WINOGRAD_CHANNELS: usize = 16;
 
 /// Sizes of a convolution; weights are `[out_channels, in_channels / groups, height, width]`.
@@ -201,21 +204,24 @@ impl Conv {
 
     fn direct_forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>, output: &mut [f32]) {
         let plane = self.output[0] * self.output[1];
-        let (channels, taps) = (self.group_in(), self.kernel[0] * self.kernel[1]);
-        let weights = pack_weights(
-            [self.groups(), self.group_out(), channels, taps],
-            |group, row, channel, tap| {
-                weight[((group * self.group_out() + row) * channels + channel) * taps + tap]
-            },
-        );
+        let planes = self.forward_planes();
+        let (channels, elements) = (self.group_in(), self.kernel[0] * self.kernel[1]);
+        let weights = Weights {
+            values: weight,
+            groups: self.groups(),
+            rows: self.group_out(),
+            channels,
+            steps: [channels * elements, elements],
+        }
+        .pack(&planes.geometry().taps);
         Correlation {
-            planes: self.forward_planes(),
+            planes,
             batch_size: self.batch_size,
             groups: self.groups(),
             source_channels: channels,
             target_channels: self.group_out(),
             source: x,
-            weights: &weights,
+            weights: weights.as_slice(),
             bias,
             target_plane: plane,
             first: 0,
@@ -279,14 +285,14 @@ impl Conv {
         for phase in 0..stride_y * stride_x {
             let phase = [phase / stride_x, phase % stride_x];
             let Some(planes) = self.backward_planes(phase) else { continue };
-            let taps = &planes.geometry().taps;
-            let weights = pack_weights(
-                [self.groups(), channels, self.group_out(), taps.len()],
-                |group, row, channel, tap| {
-                    let out_channel = group * self.group_out() + channel;
-                    weight[(out_channel * channels + row) * elements + taps[tap].element]
-                },
-            );
+            let weights = Weights {
+                values: weight,
+                groups: self.groups(),
+                rows: channels,
+                channels: self.group_out(),
+                steps: [elements, channels * elements],
+            }
+            .pack(&planes.geometry().taps);
             Correlation {
                 planes,
                 batch_size: self.batch_size,
@@ -294,7 +300,7 @@ impl Conv {
                 source_channels: self.group_out(),
                 target_channels: channels,
                 source: output_gradient,
-                weights: &weights,
+                weights: weights.as_slice(),
                 bias: None,
                 target_plane: height * width,
                 first: phase[0] * width + phase[1],
@@ -327,6 +333,22 @@ impl Conv {
                 output_gradient,
             }
             .run(),
+            Method::Direct if self.groups() == 1 && self.in_channels >= LANE_CHANNELS => {
+                ChannelGradient {
+                    batch_size: self.batch_size,
+                    source_channels: self.in_channels,
+                    target_channels: self.out_channels,
+                    source_size: self.input,
+                    target_size: self.output,
+                    kernel: self.kernel,
+                    stride: self.options.stride,
+                    padding: self.options.padding,
+                    dilation: self.options.dilation,
+                    source: x,
+                    output_gradient,
+                }
+                .run()
+            }
             Method::Direct => WeightGradient {
                 planes: self.forward_planes(),
                 batch_size: self.batch_size,

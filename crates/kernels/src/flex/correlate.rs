@@ -1,11 +1,10 @@
 //! Correlation of many planes with many kernels: the forward pass and the input gradient.
 #![allow(unsafe_code, reason = "calls the tile kernels on raw pointers")]
 
-use rayon::prelude::*;
-
 use super::blocks::{Blocking, SLACK, Slots, channel_offsets};
 use super::parallel::{JobId, Target, for_each, with_scratch};
-use super::planes::Planes;
+use super::planes::{Planes, Tap};
+use super::pool::Buffer;
 use super::tile::{Kernels, OutputTile, Slot};
 
 /// Above this many weights, a tile row of weights is kept in cache rather than the planes.
@@ -21,7 +20,7 @@ pub(super) struct Correlation<'a> {
     /// Per group.
     pub(super) target_channels: usize,
     pub(super) source: &'a [f32],
-    /// From [`pack_weights`].
+    /// From [`Weights::pack`].
     pub(super) weights: &'a [f32],
     pub(super) bias: Option<&'a [f32]>,
     /// Values per plane of the target.
@@ -31,26 +30,77 @@ pub(super) struct Correlation<'a> {
     pub(super) step: [usize; 2],
 }
 
-/// Weights in the order of the tile kernel: `[group][block of rows][channel][tap][row]`.
-pub(super) fn pack_weights(
-    [groups, rows, channels, taps]: [usize; 4],
-    weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
-) -> Vec<f32> {
-    let tile_rows = Kernels::get().rows;
-    let blocks = rows.div_ceil(tile_rows);
-    let block_len = channels * taps * tile_rows;
-    let mut packed = vec![0.0; groups * blocks * block_len];
-    packed.par_chunks_mut(block_len.max(1)).enumerate().for_each(|(index, packed)| {
-        let (group, first) = (index / blocks, index % blocks * tile_rows);
-        let count = tile_rows.min(rows - first);
-        for (index, values) in packed.chunks_exact_mut(tile_rows).enumerate() {
-            let (channel, tap) = (index / taps, index % taps);
-            for (row, value) in values[..count].iter_mut().enumerate() {
-                *value = weight(group, first + row, channel, tap);
+/// Weights of all groups as they lie in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) groups: usize,
+    /// Rows of the result and channels to sum over, per group, and the distances between them.
+    pub(super) rows: usize,
+    pub(super) channels: usize,
+    pub(super) steps: [usize; 2],
+}
+
+impl Weights<'_> {
+    /// In the order of the tile kernel: `[group][block of rows][channel][tap][row]`.
+    pub(super) fn pack(&self, taps: &[Tap]) -> Buffer {
+        let tile_rows = Kernels::get().rows;
+        let blocks = self.rows.div_ceil(tile_rows);
+        let block_len = self.channels * taps.len() * tile_rows;
+        let mut packed = Buffer::new(self.groups * blocks * block_len);
+        let group_len = self.values.len() / self.groups;
+        let target = Target::new(packed.as_mut_slice());
+        let elements: Vec<usize> = taps.iter().map(|tap| tap.element).collect();
+        if block_len > 0 {
+            for_each(self.groups * blocks, |index| {
+                let (group, first) = (index / blocks, index % blocks * tile_rows);
+                let start = group * group_len + first * self.steps[0];
+                // SAFETY: these rows lie in the weights, and every block has its own part.
+                unsafe {
+                    pack_block(&PackedRows {
+                        from: self.values[start..].as_ptr(),
+                        steps: self.steps,
+                        rows: tile_rows.min(self.rows - first),
+                        tile_rows,
+                        channels: self.channels,
+                        elements: &elements,
+                        to: target.pointer().add(index * block_len),
+                    });
+                }
+            });
+        }
+        packed
+    }
+}
+
+/// One block of rows of weights.
+struct PackedRows<'a> {
+    from: *const f32,
+    steps: [usize; 2],
+    rows: usize,
+    tile_rows: usize,
+    channels: usize,
+    elements: &'a [usize],
+    to: *mut f32,
+}
+
+/// # Safety
+/// The pointers must cover what is described.
+unsafe fn pack_block(block: &PackedRows) {
+    // SAFETY: by the caller.
+    unsafe {
+        let mut to = block.to;
+        for channel in 0..block.channels {
+            for &element in block.elements {
+                let from = block.from.add(channel * block.steps[1] + element);
+                for row in 0..block.tile_rows {
+                    *to.add(row) =
+                        if row < block.rows { *from.add(row * block.steps[0]) } else { 0.0 };
+                }
+                to = to.add(block.tile_rows);
             }
         }
-    });
-    packed
+    }
 }
 
 impl Correlation<'_> {

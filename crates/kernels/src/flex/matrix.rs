@@ -35,6 +35,9 @@ pub(super) struct Block {
     pub(super) c_step: usize,
     /// Columns of `a`, rows of `b`.
     pub(super) depth: usize,
+    /// How often `depth` columns and rows follow one another, and the distances in `a` and `b`.
+    pub(super) runs: usize,
+    pub(super) run_steps: [usize; 2],
     pub(super) rows: usize,
     pub(super) vectors: usize,
     pub(super) start: Start,
@@ -132,21 +135,23 @@ unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Bloc
                 }
             }
         }
-        let mut b = block.b;
-        let mut column = 0;
-        for _ in 0..block.depth {
-            let mut lanes = [S::splat(0.0); VECTORS];
-            for v in 0..VECTORS {
-                lanes[v] = S::load(b.add(v * S::LANES));
-            }
-            for row in 0..ROWS {
-                let factor = S::splat(*rows[row].add(column));
+        for run in 0..block.runs {
+            let mut b = block.b.add(run * block.run_steps[1]);
+            let mut column = run * block.run_steps[0];
+            for _ in 0..block.depth {
+                let mut lanes = [S::splat(0.0); VECTORS];
                 for v in 0..VECTORS {
-                    sums[row][v] = factor.mul_add(lanes[v], sums[row][v]);
+                    lanes[v] = S::load(b.add(v * S::LANES));
                 }
+                for row in 0..ROWS {
+                    let factor = S::splat(*rows[row].add(column));
+                    for v in 0..VECTORS {
+                        sums[row][v] = factor.mul_add(lanes[v], sums[row][v]);
+                    }
+                }
+                column += block.a_steps[1];
+                b = b.add(block.b_step);
             }
-            column += block.a_steps[1];
-            b = b.add(block.b_step);
         }
         if let Some(residual) = block.residual {
             for row in 0..ROWS {

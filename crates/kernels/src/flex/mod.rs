@@ -2,6 +2,7 @@
 
 mod autodiff;
 mod blocks;
+mod channel_gradient;
 mod conv;
 mod correlate;
 mod elementwise;

@@ -201,6 +201,8 @@ impl Job<'_> {
             c: std::ptr::null_mut(),
             c_step: grid.plane,
             depth: pointwise.source_channels,
+            runs: 1,
+            run_steps: [0; 2],
             rows: 0,
             vectors: panel.vectors,
             start: match pointwise.bias {

@@ -84,6 +84,8 @@ impl PointwiseGradient<'_> {
                             },
                             c_step: width,
                             depth,
+                            runs: 1,
+                            run_steps: [0; 2],
                             rows: 0,
                             vectors: panel.len(),
                             start: if piece == pieces.start { Start::Zero } else { Start::Output },
@@ -153,13 +155,13 @@ impl PointwiseGradient<'_> {
 }
 
 /// One vector of channels: `to[pixel * step + channel] = from[channel][pixel]`.
-struct Transposed<'a> {
-    from: *const f32,
-    grid: &'a Grid,
-    channels: usize,
-    pixels: &'a Range<usize>,
-    to: *mut f32,
-    step: usize,
+pub(super) struct Transposed<'a> {
+    pub(super) from: *const f32,
+    pub(super) grid: &'a Grid,
+    pub(super) channels: usize,
+    pub(super) pixels: &'a Range<usize>,
+    pub(super) to: *mut f32,
+    pub(super) step: usize,
 }
 
 #[inline(always)]
@@ -212,5 +214,5 @@ unsafe fn transpose_body<S: Simd>(job: &Transposed) {
 dispatch! {
     /// # Safety
     /// The pointers must cover what is described.
-    unsafe fn transpose_lanes(job: &Transposed<'_>) = transpose_body
+    pub(super) unsafe fn transpose_lanes(job: &Transposed<'_>) = transpose_body
 }
