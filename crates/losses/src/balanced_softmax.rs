@@ -14,7 +14,6 @@ use crate::{
     class_weights::weight_table,
     error::check_parameter,
     layout::{Background, Layout},
-    objectness::ObjectnessRows,
     output::LossOutput,
     rows::{Rows, table},
 };
@@ -119,18 +118,7 @@ impl LossMethod for BalancedSoftmaxLoss {
         let rows = Rows::new(logits, labels, &self.layout)?;
         let shift = Some(Shift::PerColumn(self.log_prior.clone()));
         let terms = SoftmaxTerms { shift, ..Default::default() };
-        let weights = self.class_weights.as_ref();
-        match rows.class_labels() {
-            Some(labels)
-                if self.layout.background() == Background::Objectness && !rows.is_empty() =>
-            {
-                let weights = weights.map(|table| table.clone().select(0, labels.clone()));
-                let parts =
-                    ObjectnessRows::new(rows.logits.clone(), labels, self.layout.num_classes());
-                Ok(rows.reduce(parts.loss(terms, weights.clone()), weights, reduction)?.into())
-            }
-            _ => Ok(rows.softmax(terms, weights, reduction)?.into()),
-        }
+        Ok(rows.softmax(terms, self.class_weights.as_ref(), reduction)?.into())
     }
 
     fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {

@@ -4,7 +4,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use longtail_kernels::{Labels, SigmoidTerms, SoftmaxTerms, softmax_loss};
+use longtail_kernels::{Labels, SigmoidTerms, SoftmaxTerms};
 use longtail_types::ClassCounts;
 use serde::{Deserialize, Serialize};
 
@@ -141,12 +141,8 @@ impl LossMethod for ClassBalancedLoss {
             let terms = SigmoidTerms { focal_gamma, row_weights, ..Default::default() };
             return Ok(rows.sigmoid(terms, reduction)?.into());
         }
-        let Some(labels) = rows.class_labels() else {
-            return Err(LossError::MultiLabel { method: self.layout.method() });
-        };
         let terms = SoftmaxTerms { row_weights, ..Default::default() };
-        let loss = softmax_loss(rows.logits.clone(), labels, terms);
-        Ok(rows.reduce(loss, None, reduction)?.into())
+        Ok(rows.softmax(terms, None, reduction)?.into())
     }
 
     fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {

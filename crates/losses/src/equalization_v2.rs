@@ -111,43 +111,6 @@ impl EqualizationV2Loss {
         let one = Tensor::ones([1], &negative.device());
         (Tensor::cat(vec![positive, one.clone()], 0), Tensor::cat(vec![negative, one], 0))
     }
-
-    /// Weighted absolute gradients of each class, summed over the rows.
-    fn gradient_sums(
-        &self,
-        rows: &Rows,
-        positive_weights: Tensor<1>,
-        negative_weights: Tensor<1>,
-    ) -> StatisticsUpdate {
-        let num_classes = self.layout.num_classes();
-        let logits = rows.logits.clone().without_autodiff().narrow(1, 0, num_classes);
-        let mut targets = class_targets(&rows.labels, num_classes);
-        let mut others = 1.0 - targets.clone();
-        if let Some(kept) = rows.kept() {
-            let kept = kept.unsqueeze_dim::<2>(1);
-            targets = targets * kept.clone();
-            others = others * kept;
-        }
-        let sum = |entries: Tensor<2>, weights: Tensor<1>| {
-            entries.sum_dim(0).squeeze_dim::<1>(0) * weights.narrow(0, 0, num_classes)
-        };
-        StatisticsUpdate::GradientSums {
-            positive: sum(sigmoid(-logits.clone()) * targets, positive_weights),
-            negative: sum(sigmoid(logits) * others, negative_weights),
-        }
-    }
-}
-
-/// 0/1 targets of the classes, `[rows, num_classes]`, without autodiff.
-fn class_targets(labels: &Labels, num_classes: usize) -> Tensor<2> {
-    match labels {
-        Labels::Classes(labels) => {
-            let labels = labels.clone().without_autodiff();
-            let classes = Tensor::arange(0..num_classes as i64, &labels.device());
-            labels.unsqueeze_dim::<2>(1).equal(classes.unsqueeze()).float()
-        }
-        Labels::MultiLabel(targets) => targets.clone().without_autodiff(),
-    }
 }
 
 impl LossMethod for EqualizationV2Loss {
@@ -166,7 +129,6 @@ impl LossMethod for EqualizationV2Loss {
             return rows.empty_output(reduction);
         }
         let (positive_weights, negative_weights) = self.weights();
-        let update = self.gradient_sums(&rows, positive_weights.clone(), negative_weights.clone());
         if let Labels::MultiLabel(targets) = rows.labels {
             let background = 1.0 - targets.clone().max_dim(1); // [rows, 1]
             rows.labels = Labels::MultiLabel(Tensor::cat(vec![targets, background], 1));
@@ -176,7 +138,10 @@ impl LossMethod for EqualizationV2Loss {
             negative_weights: Some(negative_weights),
             ..Default::default()
         };
-        Ok(LossOutput { loss: rows.sigmoid(terms, reduction)?, update })
+        let (loss, sums) = rows.sigmoid_with_sums(terms, reduction)?;
+        // Not of the background column.
+        let [positive, negative] = sums.map(|sums| sums.narrow(0, 0, self.layout.num_classes()));
+        Ok(LossOutput { loss, update: StatisticsUpdate::GradientSums { positive, negative } })
     }
 
     fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {

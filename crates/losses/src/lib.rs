@@ -50,7 +50,6 @@ mod layout;
 mod ldam;
 mod logit_adjustment;
 mod method;
-mod objectness;
 mod output;
 mod prior;
 mod row_labels;

@@ -4,10 +4,15 @@ use burn::{
     module::Param,
     tensor::{Bool, Device, Int, Tensor},
 };
-use longtail_kernels::{Labels, SigmoidTerms, SoftmaxTerms, sigmoid_loss, softmax_loss};
+use longtail_kernels::{
+    Labels, SigmoidTerms, SoftmaxTerms, sigmoid_loss, sigmoid_loss_with_sums, softmax_loss,
+};
 
 use crate::{
-    LossError, Reduction, RowLabels, error::check_parameter, layout::Layout, output::LossOutput,
+    LossError, Reduction, RowLabels,
+    error::check_parameter,
+    layout::{Background, Layout},
+    output::LossOutput,
 };
 
 /// A per-class table, on the plain device: it then meets tensors with and without autodiff.
@@ -21,13 +26,14 @@ pub(crate) fn statistic(values: Tensor<1>) -> Param<Tensor<1>> {
     Param::from_tensor(values.without_autodiff()).set_require_grad(false)
 }
 
-/// Rows whose shapes were checked. Ignored rows have label 0 and logits 0, so that neither a stray
-/// label nor a NaN among them can reach the loss or the gradient.
+/// Rows whose shapes were checked. Ignored rows have label 0 and, in a kernel, weight 0, so that
+/// neither a stray label nor a NaN among them can reach the loss or the gradient.
 pub(crate) struct Rows {
     pub(crate) logits: Tensor<2>,
     pub(crate) labels: Labels,
-    pub(crate) ignore: Option<Tensor<1, Bool>>,
+    ignore: Option<Tensor<1, Bool>>,
     is_invalid: Option<Tensor<1, Bool>>, // label out of range
+    objectness: bool,
 }
 
 impl Rows {
@@ -51,15 +57,12 @@ impl Rows {
                 return Err(LossError::TargetWidth { expected: layout.num_classes, found });
             }
         }
+        let objectness = layout.background == Background::Objectness;
+        let RowLabels { mut labels, ignore } = labels;
         if num_rows == 0 {
-            return Ok(Self { logits, labels: labels.labels, ignore: None, is_invalid: None });
+            return Ok(Self { logits, labels, ignore: None, is_invalid: None, objectness });
         }
 
-        let RowLabels { mut labels, ignore } = labels;
-        let mut logits = logits;
-        if let Some(ignore) = &ignore {
-            logits = logits.mask_fill(columns_of(ignore, num_columns), 0.0);
-        }
         let mut is_invalid = None;
         labels = match labels {
             Labels::Classes(mut labels) => {
@@ -72,11 +75,14 @@ impl Rows {
                 Labels::Classes(labels.clamp(0, num_labels - 1))
             }
             Labels::MultiLabel(targets) => Labels::MultiLabel(match &ignore {
-                Some(ignore) => targets.mask_fill(columns_of(ignore, layout.num_classes), 0.0),
+                Some(ignore) => {
+                    let ignore = ignore.clone().unsqueeze_dim::<2>(1);
+                    targets.mask_fill(ignore.expand([num_rows, layout.num_classes]), 0.0)
+                }
                 None => targets,
             }),
         };
-        Ok(Self { logits, labels, ignore, is_invalid })
+        Ok(Self { logits, labels, ignore, is_invalid, objectness })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -96,7 +102,7 @@ impl Rows {
         self.ignore.as_ref().map(|ignore| ignore.clone().bool_not().float())
     }
 
-    /// Sigmoid loss of these rows.
+    /// Sigmoid loss of these rows. Row weights in the terms are not under the mean.
     pub(crate) fn sigmoid(
         self,
         terms: SigmoidTerms,
@@ -105,52 +111,66 @@ impl Rows {
         if self.is_empty() {
             return self.reduce_empty(reduction);
         }
-        let loss = sigmoid_loss(self.logits.clone(), self.labels.clone(), terms);
-        self.reduce(loss, None, reduction)
+        let (row_weights, factor) = self.weights(terms.row_weights, None, reduction)?;
+        let terms = SigmoidTerms { row_weights, factor, ..terms };
+        let losses = sigmoid_loss(self.logits, self.labels, terms);
+        Ok(reduce(losses, self.is_invalid, reduction))
     }
 
-    /// Softmax loss of these rows; `class_weights` holds one weight per label, for a weighted mean.
+    /// As [`sigmoid`](Self::sigmoid) where there is a row, and the sums of absolute gradients of
+    /// each column, of positives and of negatives, over the rows that are not ignored.
+    pub(crate) fn sigmoid_with_sums(
+        self,
+        terms: SigmoidTerms,
+        reduction: Reduction,
+    ) -> Result<(Tensor<1>, [Tensor<1>; 2]), LossError> {
+        let (row_weights, factor) = self.weights(terms.row_weights, None, reduction)?;
+        let terms = SigmoidTerms { row_weights, factor, ..terms };
+        let output = sigmoid_loss_with_sums(self.logits, self.labels, terms);
+        let loss = reduce(output.losses, self.is_invalid, reduction);
+        Ok((loss, [output.positive_sums, output.negative_sums]))
+    }
+
+    /// Softmax loss of these rows, with objectness if the method has it. Row weights in the terms
+    /// are not under the mean; `class_weights`, one per label, are: a weighted mean.
     pub(crate) fn softmax(
         self,
-        mut terms: SoftmaxTerms,
+        terms: SoftmaxTerms,
         class_weights: Option<&Tensor<1>>,
         reduction: Reduction,
     ) -> Result<Tensor<1>, LossError> {
         let Some(labels) = self.class_labels().filter(|_| !self.is_empty()) else {
             return self.reduce_empty(reduction);
         };
-        terms.row_weights = class_weights.map(|table| table.clone().select(0, labels.clone()));
-        let row_weights = terms.row_weights.clone();
-        let loss = softmax_loss(self.logits.clone(), labels, terms);
-        self.reduce(loss, row_weights, reduction)
+        let of_class = class_weights.map(|table| table.clone().select(0, labels.clone()));
+        let (row_weights, factor) = self.weights(terms.row_weights, of_class, reduction)?;
+        let objectness = self.objectness;
+        let terms = SoftmaxTerms { row_weights, factor, objectness, ..terms };
+        let losses = softmax_loss(self.logits, labels, terms);
+        Ok(reduce(losses, self.is_invalid, reduction))
     }
 
-    /// Reduces the losses of the rows, `[rows]`; `row_weights` are already in them and replace the
-    /// number of rows under the mean.
-    pub(crate) fn reduce(
+    /// What the losses of the rows are multiplied by, so that their sum is the reduced loss: a
+    /// weight per row, if they differ, and a factor.
+    fn weights(
         &self,
-        loss: Tensor<1>,
-        row_weights: Option<Tensor<1>>,
+        own: Option<Tensor<1>>,
+        of_class: Option<Tensor<1>>,
         reduction: Reduction,
-    ) -> Result<Tensor<1>, LossError> {
-        let [num_rows] = loss.dims();
-        let mut loss = loss;
-        if let Some(is_invalid) = &self.is_invalid {
-            loss = loss.mask_fill(is_invalid.clone(), f32::NAN);
-        }
-        if let Some(ignore) = &self.ignore {
-            loss = loss.mask_fill(ignore.clone(), 0.0);
-        }
-        Ok(match reduction {
-            Reduction::None => loss,
-            Reduction::Sum => loss.sum(),
-            Reduction::Count(count) => loss.sum() / check_count(count)?,
-            Reduction::Mean => match (row_weights, self.kept()) {
-                (None, None) => loss.sum() / num_rows as f32,
-                (None, Some(kept)) => loss.sum() / kept.sum().clamp_min(1.0),
-                (Some(weights), None) => loss.sum() / weights.sum().clamp_min(1e-12),
-                (Some(weights), Some(kept)) => loss.sum() / (weights * kept).sum().clamp_min(1e-12),
-            },
+    ) -> Result<(Option<Tensor<1>>, f32), LossError> {
+        let [num_rows, _] = self.logits.dims();
+        // A mean of nothing is 0.
+        let least = if of_class.is_some() { 1e-12 } else { 1.0 };
+        let counted = product(of_class, self.kept());
+        let weights = product(counted.clone(), own);
+        Ok(match (reduction, counted) {
+            (Reduction::None | Reduction::Sum, _) => (weights, 1.0),
+            (Reduction::Count(count), _) => (weights, 1.0 / check_count(count)?),
+            (Reduction::Mean, None) => (weights, 1.0 / num_rows as f32),
+            (Reduction::Mean, Some(counted)) => {
+                let count = counted.sum().clamp_min(least);
+                (weights.map(|weights| weights / count), 1.0)
+            }
         })
     }
 
@@ -169,10 +189,24 @@ impl Rows {
     }
 }
 
-/// A row mask over all columns, `[rows, num_columns]`.
-fn columns_of(mask: &Tensor<1, Bool>, num_columns: usize) -> Tensor<2, Bool> {
-    let [num_rows] = mask.dims();
-    mask.clone().unsqueeze_dim::<2>(1).expand([num_rows, num_columns])
+fn product(a: Option<Tensor<1>>, b: Option<Tensor<1>>) -> Option<Tensor<1>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a * b),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The losses of the rows, already weighted for their sum.
+fn reduce(
+    losses: Tensor<1>,
+    is_invalid: Option<Tensor<1, Bool>>,
+    reduction: Reduction,
+) -> Tensor<1> {
+    let losses = match is_invalid {
+        None => losses,
+        Some(is_invalid) => losses.mask_fill(is_invalid, f32::NAN),
+    };
+    if reduction == Reduction::None { losses } else { losses.sum() }
 }
 
 fn check_rows(what: &'static str, found: usize, expected: usize) -> Result<(), LossError> {

@@ -2,9 +2,9 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Int, Tensor, activation::log_softmax},
+    tensor::{Device, IndexingUpdateOp, Int, Tensor},
 };
-use longtail_kernels::{Shift, SoftmaxTerms};
+use longtail_kernels::{SeesawShift, Shift, SoftmaxTerms};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
     error::check_parameter,
     layout::{Background, Layout},
     method::{foreign_unless, named_state},
-    objectness::ObjectnessRows,
     output::LossOutput,
     rows::{Rows, statistic, table},
 };
@@ -90,32 +89,17 @@ pub struct SeesawLoss {
 
 impl SeesawLoss {
     /// Foreground rows of each class, `[num_classes]`.
-    fn batch_counts(&self, labels: &Tensor<1, Int>, kept: Option<Tensor<1>>) -> Tensor<1> {
-        let labels = labels.clone().without_autodiff();
-        let classes = Tensor::arange(0..self.layout.num_classes() as i64, &labels.device());
-        let mut is_label = labels.unsqueeze_dim::<2>(1).equal(classes.unsqueeze()).float();
-        if let Some(kept) = kept {
-            is_label = is_label * kept.without_autodiff().unsqueeze_dim(1);
-        }
-        is_label.sum_dim(0).squeeze_dim(0)
-    }
-
-    /// `ln S`, `[rows, num_classes]`. It is 0 at the label by itself.
-    fn log_factors(
-        &self,
-        class_logits: Tensor<2>,
-        class_labels: Tensor<1, Int>,
-        counts: Tensor<1>,
-    ) -> Tensor<2> {
-        let labels = class_labels.without_autodiff();
-        let log_counts = counts.clamp_min(1.0).log();
-        let of_label = log_counts.clone().select(0, labels.clone()).unsqueeze_dim::<2>(1);
-        let mitigation = (log_counts.unsqueeze::<2>() - of_label).clamp_max(0.0) * self.p;
-
-        let log_scores = log_softmax(class_logits.without_autodiff(), 1);
-        let of_label = log_scores.clone().gather(1, labels.unsqueeze_dim(1));
-        let compensation = (log_scores - of_label.clamp_min(self.log_epsilon)).clamp_min(0.0);
-        mitigation + compensation * self.q
+    fn batch_counts(&self, labels: Tensor<1, Int>, kept: Option<Tensor<1>>) -> Tensor<1> {
+        let labels = labels.without_autodiff();
+        let device = labels.device();
+        let num_classes = self.layout.num_classes();
+        let counted = match kept {
+            Some(kept) => kept.without_autodiff(),
+            None => Tensor::ones([labels.dims()[0]], &device),
+        };
+        let counts = Tensor::<1>::zeros([num_classes + 1], &device); // the last is background
+        let counts = counts.select_assign(0, labels, counted, IndexingUpdateOp::Add);
+        counts.narrow(0, 0, num_classes)
     }
 }
 
@@ -134,21 +118,17 @@ impl LossMethod for SeesawLoss {
         let Some(labels) = rows.class_labels().filter(|_| !rows.is_empty()) else {
             return rows.empty_output(reduction);
         };
-        let batch_counts = self.batch_counts(&labels, rows.kept());
+        let batch_counts = self.batch_counts(labels, rows.kept());
         let counts = self.label_counts.val().without_autodiff() + batch_counts.clone();
+        let shift = SeesawShift {
+            log_counts: counts.clamp_min(1.0).log(),
+            p: self.p as f32,
+            q: self.q as f32,
+            log_epsilon: self.log_epsilon as f32,
+        };
+        let terms = SoftmaxTerms { shift: Some(Shift::Seesaw(shift)), ..Default::default() };
+        let loss = rows.softmax(terms, None, reduction)?;
         let update = StatisticsUpdate::LabelCounts(batch_counts);
-        let terms = |logits: &Tensor<2>, labels: &Tensor<1, Int>| {
-            let factors = self.log_factors(logits.clone(), labels.clone(), counts.clone());
-            SoftmaxTerms { shift: Some(Shift::PerEntry(factors)), ..Default::default() }
-        };
-        let loss = if self.layout.background() == Background::Objectness {
-            let parts = ObjectnessRows::new(rows.logits.clone(), labels, self.layout.num_classes());
-            let terms = terms(&parts.class_logits, &parts.class_labels);
-            rows.reduce(parts.loss(terms, None), None, reduction)?
-        } else {
-            let terms = terms(&rows.logits, &labels);
-            rows.softmax(terms, None, reduction)?
-        };
         Ok(LossOutput { loss, update })
     }
 

@@ -2,14 +2,10 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Device, Int, Tensor},
 };
-use longtail_kernels::{Shift, SoftmaxTerms, read_back};
+use longtail_kernels::{RandomMask, Shift, SoftmaxTerms, read_back};
 use longtail_types::{ClassCounts, TailRule};
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{RngCore, SeedableRng},
-};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,7 +16,7 @@ use crate::{
     layout::{Background, Layout},
     method::{foreign_unless, named_state},
     output::LossOutput,
-    rows::Rows,
+    rows::{Rows, table},
 };
 
 /// Far below any logit: `e` to this power is 0 in f32.
@@ -78,6 +74,7 @@ impl SoftmaxEqualizationConfig {
         Ok(SoftmaxEqualizationLoss {
             class_weights: None,
             is_tail: is_tail.to_vec(),
+            tail: table(is_tail.iter().map(|&tail| f64::from(tail)), device),
             gamma: self.gamma,
             seed: self.seed,
             draws: 0,
@@ -103,6 +100,7 @@ pub struct SoftmaxEqualizationLoss {
     class_weights: Option<Tensor<1>>, // [num_classes]
     #[module(skip)]
     is_tail: Vec<bool>, // T(k), [num_classes]
+    tail: Tensor<1>,                  // T(k), [num_classes]
     gamma: f64,
     seed: u64,
     draws: u64,
@@ -116,15 +114,18 @@ impl SoftmaxEqualizationLoss {
     /// The next draw `b_rk T(k)`, 1 where a class is left out unless it is the label; row-major,
     /// `[num_rows, num_classes]`.
     pub fn next_mask(&self, num_rows: usize) -> Vec<f32> {
-        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        random.set_stream(self.draws);
-        let bound = (self.gamma * 2.0_f64.powi(32)) as u64; // gamma = 1 takes every u32
-        let mut mask = Vec::with_capacity(num_rows * self.is_tail.len());
-        for _ in 0..num_rows {
-            let row = self.is_tail.iter();
-            mask.extend(row.map(|&tail| f32::from(tail && u64::from(random.next_u32()) < bound)));
-        }
-        mask
+        let mask = self.next_random_mask();
+        let row = |row: usize| {
+            let classes = self.is_tail.iter().enumerate();
+            let mask = &mask;
+            classes.map(move |(class, &tail)| f32::from(tail && mask.is_drawn(row, class)))
+        };
+        (0..num_rows).flat_map(row).collect()
+    }
+
+    fn next_random_mask(&self) -> RandomMask {
+        let (probability, seed, draw) = (self.gamma, self.seed, self.draws);
+        RandomMask { columns: self.tail.clone(), probability, seed, draw }
     }
 
     /// As [`forward_with`](LossMethod::forward_with), with a mask of the caller's, laid out as
@@ -169,10 +170,14 @@ impl LossMethod for SoftmaxEqualizationLoss {
         labels: RowLabels,
         reduction: Reduction,
     ) -> Result<LossOutput, LossError> {
-        let [num_rows, _] = logits.dims();
-        let mask = TensorData::new(self.next_mask(num_rows), [num_rows, self.is_tail.len()]);
-        let mask = Tensor::from_data(mask, &logits.device().without_autodiff());
-        self.forward_masked(logits, labels, mask, reduction)
+        let rows = Rows::new(logits, labels, &self.layout)?;
+        if rows.is_empty() {
+            return rows.empty_output(reduction);
+        }
+        let shift = Some(Shift::Random(self.next_random_mask()));
+        let terms = SoftmaxTerms { shift, ..Default::default() };
+        let loss = rows.softmax(terms, self.class_weights.as_ref(), reduction)?;
+        Ok(LossOutput { loss, update: StatisticsUpdate::Draws(1) })
     }
 
     fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {

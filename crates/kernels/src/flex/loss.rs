@@ -6,11 +6,12 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 use rayon::prelude::*;
 
+use super::loss_tables::{SigmoidTables, SoftmaxTables};
 use super::parallel::Target;
 use super::pool::Buffer;
-use super::sigmoid_loss::{SigmoidLoss, SigmoidTables, Targets};
+use super::sigmoid_loss::{SigmoidLoss, Targets};
 use super::simd::multiversion;
-use super::softmax_loss::{SoftmaxLoss, SoftmaxTables};
+use super::softmax_loss::SoftmaxLoss;
 use super::tensor::{contiguous, values};
 use crate::loss_backend::{LossBackend, LossInputs, SigmoidConfig, SoftmaxConfig};
 

@@ -1,85 +1,21 @@
 //! Sigmoid losses, row by row: loss and gradient in one pass.
 #![allow(unsafe_code, reason = "vector arithmetic; tasks write disjoint rows")]
 
-use super::exp::{Logistic, exp, logistic};
+use super::focal::{Focal, focal_loss};
 #[cfg(target_arch = "x86_64")]
 use super::lanes::Avx2Lanes;
 use super::lanes::{LANES, Lanes, PortableLanes};
 use super::loss::{NONE, Rows};
+use super::loss_tables::SigmoidTables;
 use super::parallel::{Target, for_each};
 use super::pool::Buffer;
 use super::simd::{Isa, isa};
 use crate::RowSet;
-use crate::loss_backend::SigmoidConfig;
 
 /// Columns whose losses are added up in single precision.
 const CHUNK: usize = 512;
 /// Blocks of rows with sums of their own.
 const SUM_BLOCKS: usize = 64;
-
-/// How entries that are already right count less.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Focal {
-    No,
-    /// `(1 - p_t)^2`, RetinaNet's.
-    Square,
-    /// `(1 - p_t)^gamma` with one `gamma` per column.
-    Table,
-}
-
-/// Per-column tables, filled up to full vectors with weight 0, and the rows they act on.
-pub(super) struct SigmoidTables {
-    shift: Vec<f32>,
-    shift_rows: RowSet,
-    positive: Vec<f32>,
-    negative: Vec<f32>,
-    negative_rows: RowSet,
-    gamma: Vec<f32>,
-    focal: Focal,
-    zeros: Vec<f32>,
-    ones: Vec<f32>,
-}
-
-impl SigmoidTables {
-    /// `tables` lie one after the other, each `num_columns` long.
-    pub(super) fn new(config: &SigmoidConfig, tables: &[f32], num_columns: usize) -> Self {
-        let len = num_columns.next_multiple_of(LANES);
-        let constant = |value: f32| {
-            let mut table = vec![value; num_columns];
-            table.resize(len, 0.0);
-            table
-        };
-        let mut tables = tables.chunks_exact(num_columns.max(1));
-        let mut table = |is_present: bool, neutral: f32| {
-            let Some(values) = is_present.then(|| tables.next()).flatten() else {
-                return constant(neutral);
-            };
-            let mut table = values.to_vec();
-            table.resize(len, 0.0);
-            table
-        };
-        let shift = table(config.shift.is_some(), 0.0);
-        let positive = table(config.has_positive_weights, 1.0);
-        let negative = table(config.negative_weights.is_some(), 1.0);
-        let gamma = table(config.has_gamma, 0.0);
-        let focal = match gamma[..num_columns] {
-            _ if !config.has_gamma => Focal::No,
-            ref gamma if gamma.iter().all(|&gamma| gamma == 2.0) => Focal::Square,
-            _ => Focal::Table,
-        };
-        Self {
-            shift,
-            shift_rows: config.shift.unwrap_or(RowSet::All),
-            positive,
-            negative,
-            negative_rows: config.negative_weights.unwrap_or(RowSet::All),
-            gamma,
-            focal,
-            zeros: constant(0.0),
-            ones: constant(1.0),
-        }
-    }
-}
 
 /// What the entries should be.
 #[derive(Clone, Copy)]
@@ -128,7 +64,7 @@ impl SigmoidLoss<'_> {
         }
         let num_blocks = num_rows.div_ceil(block);
         let padded = num_columns.next_multiple_of(LANES);
-        let mut partial = Buffer::zeros(if has_sums { num_blocks * 2 * padded } else { 0 });
+        let mut partial = Buffer::zeros(if has_sums { num_blocks.max(1) * 2 * padded } else { 0 });
         let sums = Target::new(partial.as_mut_slice());
         for_each(num_blocks, |index| {
             let rows = index * block..num_rows.min((index + 1) * block);
@@ -359,29 +295,5 @@ impl Row {
                 S::load_part(self.targets.add(column), count, 0.0)
             }
         }
-    }
-}
-
-/// `(1 - p)^gamma (-ln p)` with `p = sigmoid(-wrong)`, and its derivative by `wrong`.
-#[inline(always)]
-unsafe fn focal_loss<S: Lanes, const FOCAL: u8>(wrong: S, gamma: S) -> (S, S) {
-    // SAFETY: by the caller: the instruction set of `S` is there.
-    unsafe {
-        let zero = S::splat(0.0);
-        let Logistic { large, small, log } = logistic(wrong);
-        let loss = zero.max(wrong).add(log); // -ln p
-        let fault = wrong.if_negative(small, large); // 1 - p
-        if FOCAL == Focal::No as u8 {
-            return (loss, fault);
-        }
-        let right = wrong.if_negative(large, small); // p
-        let (gamma, power) = if FOCAL == Focal::Square as u8 {
-            (S::splat(2.0), fault.mul(fault))
-        } else {
-            let log_fault = zero.sub(zero.max(zero.sub(wrong)).add(log));
-            (gamma, exp(gamma.mul(log_fault)))
-        };
-        let slope = gamma.mul(right).mul_add(loss, fault);
-        (loss.mul(power), slope.mul(power))
     }
 }

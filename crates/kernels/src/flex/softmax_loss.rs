@@ -1,51 +1,20 @@
 //! Softmax losses, row by row: loss and gradient while the row is in cache.
 #![allow(unsafe_code, reason = "vector arithmetic; tasks write disjoint rows")]
 
-use super::exp::exp;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::Avx2Lanes;
 use super::lanes::{LANES, Lanes, PortableLanes};
 use super::loss::Rows;
+use super::loss_tables::SoftmaxTables;
 use super::parallel::{Target, for_each};
 use super::pool::Buffer;
+use super::row::{exp_sum, largest, map};
 use super::simd::{Isa, isa};
 use crate::loss_backend::{ShiftConfig, SoftmaxConfig};
-use crate::random_mask::{column_key, row_key};
+use crate::random_mask::row_key;
 
-/// Columns whose exponentials are added up in single precision.
-const CHUNK: usize = 1024;
 /// Far below any logit: `e` to this power is 0.
 const LEFT_OUT: f32 = -1e7;
-
-/// Per-column tables, filled up to full vectors.
-pub(super) struct SoftmaxTables {
-    /// Of the shift, whatever it is.
-    shift: Vec<f32>,
-    margin: Option<Vec<f32>>,
-    /// Of a random mask.
-    keys: Vec<u32>,
-}
-
-impl SoftmaxTables {
-    /// `tables` lie one after the other, each `num_classes` long.
-    pub(super) fn new(config: &SoftmaxConfig, tables: &[f32], num_classes: usize) -> Self {
-        let len = num_classes.next_multiple_of(LANES);
-        let mut tables = tables.chunks_exact(num_classes.max(1));
-        let mut table = |is_present: bool| {
-            let mut table = is_present.then(|| tables.next()).flatten()?.to_vec();
-            table.resize(len, 0.0);
-            Some(table)
-        };
-        let shift = table(!matches!(config.shift, ShiftConfig::None | ShiftConfig::PerEntry));
-        let keys = match config.shift {
-            ShiftConfig::RandomMask { key, .. } => {
-                (0..len as u32).map(|column| column_key(key, column)).collect()
-            }
-            _ => Vec::new(),
-        };
-        Self { shift: shift.unwrap_or_default(), margin: table(config.has_margin), keys }
-    }
-}
 
 pub(super) struct SoftmaxLoss<'a> {
     pub(super) rows: Rows<'a>,
@@ -163,7 +132,7 @@ impl SoftmaxLoss<'_> {
             let slope = f64::from(factor) * f64::from(self.config.scale);
             let label_slope = (f64::from(*out.add(label)) / sum - 1.0) * slope;
             let slopes = S::splat((slope / sum) as f32);
-            map::<S>(out, out, len, |_, power| power.mul(slopes));
+            map!(S, out, out, len, |_, power| power.mul(slopes));
             *out.add(label) = label_slope as f32;
             sum.ln() + (f64::from(largest) - of_label)
         }
@@ -188,17 +157,17 @@ impl SoftmaxLoss<'_> {
             let mut label_shift = 0.0;
             match shift {
                 ShiftConfig::None if scale == 1.0 && self.tables.margin.is_none() => return logits,
-                ShiftConfig::None => map::<S>(logits, out, len, |_, logit| logit.mul(scales)),
+                ShiftConfig::None => map!(S, logits, out, len, |_, logit| logit.mul(scales)),
                 ShiftConfig::PerColumn => {
                     label_shift = *table.add(label);
-                    map::<S>(logits, out, len, |column, logit| {
+                    map!(S, logits, out, len, |column, logit| {
                         logit.mul(scales).add(S::load(table.add(column)))
                     });
                 }
                 ShiftConfig::PerEntry => {
                     let entries = self.entries[index * len..(index + 1) * len].as_ptr();
                     label_shift = *entries.add(label);
-                    map::<S>(logits, out, len, |column, logit| {
+                    map!(S, logits, out, len, |column, logit| {
                         let shift = if len - column >= LANES {
                             S::load(entries.add(column))
                         } else {
@@ -209,7 +178,7 @@ impl SoftmaxLoss<'_> {
                 }
                 ShiftConfig::RandomMask { key, bound } => {
                     let (row, keys) = (row_key(key, index as u32), self.tables.keys.as_ptr());
-                    map::<S>(logits, out, len, |column, logit| {
+                    map!(S, logits, out, len, |column, logit| {
                         let drawn = S::drawn(keys.add(column), row, bound);
                         let drawn = drawn.mul(S::load(table.add(column)));
                         drawn.mul_add(S::splat(LEFT_OUT), logit.mul(scales))
@@ -223,7 +192,7 @@ impl SoftmaxLoss<'_> {
                     let of_label = S::splat(of_label);
                     let log_count = S::splat(*table.add(label));
                     let (p, q, zero) = (S::splat(p), S::splat(q), S::splat(0.0));
-                    map::<S>(logits, out, len, |column, logit| {
+                    map!(S, logits, out, len, |column, logit| {
                         let counts = S::load(table.add(column)).sub(log_count);
                         let scores = logit.sub(largest).sub(log_sum).sub(of_label);
                         let shift = zero.min(counts).mul(p);
@@ -257,105 +226,5 @@ unsafe fn objectness(
         *out.add(wrong) = slope;
         *out.add(right) = -slope;
         margin.max(0.0) + e.ln_1p()
-    }
-}
-
-/// `to[j] = operation(j, from[j])`; the pointers may be equal.
-#[inline(always)]
-unsafe fn map<S: Lanes>(
-    from: *const f32,
-    to: *mut f32,
-    len: usize,
-    operation: impl Fn(usize, S) -> S,
-) {
-    let full = len / LANES * LANES;
-    // SAFETY: `len` values at each pointer, by the caller.
-    unsafe {
-        let mut column = 0;
-        while column < full {
-            operation(column, S::load(from.add(column))).store(to.add(column));
-            column += LANES;
-        }
-        if full < len {
-            let values = S::load_part(from.add(full), len - full, 0.0);
-            operation(full, values).store_part(to.add(full), len - full);
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn largest<S: Lanes>(values: *const f32, len: usize) -> f32 {
-    let least = f32::NEG_INFINITY;
-    // SAFETY: `len` values at the pointer, by the caller.
-    unsafe {
-        let mut lanes = [S::splat(least); 4];
-        let mut column = 0;
-        while column + 4 * LANES <= len {
-            for (part, lanes) in lanes.iter_mut().enumerate() {
-                *lanes = lanes.max(S::load(values.add(column + part * LANES)));
-            }
-            column += 4 * LANES;
-        }
-        let [mut a, b, c, d] = lanes;
-        while column + LANES <= len {
-            a = a.max(S::load(values.add(column)));
-            column += LANES;
-        }
-        if column < len {
-            a = a.max(S::load_part(values.add(column), len - column, least));
-        }
-        a.max(b).max(c.max(d)).largest()
-    }
-}
-
-/// Sum of `e^(from - largest)`; the powers go to `to` if they are kept.
-#[inline(always)]
-unsafe fn exp_sum<S: Lanes, const KEEPS: bool>(
-    from: *const f32,
-    to: *mut f32,
-    len: usize,
-    largest: f32,
-) -> f64 {
-    // SAFETY: `len` values at each pointer, by the caller.
-    unsafe {
-        let largest = S::splat(largest);
-        let mut total = 0.0;
-        let mut start = 0;
-        while start < len {
-            let end = len.min(start + CHUNK);
-            let mut sums = [S::splat(0.0); 2];
-            let mut column = start;
-            while column + 2 * LANES <= end {
-                for (part, sum) in sums.iter_mut().enumerate() {
-                    let column = column + part * LANES;
-                    let power = exp(S::load(from.add(column)).sub(largest));
-                    if KEEPS {
-                        power.store(to.add(column));
-                    }
-                    *sum = sum.add(power);
-                }
-                column += 2 * LANES;
-            }
-            let [mut sum, other] = sums;
-            while column < end {
-                let count = (end - column).min(LANES);
-                let values = if count == LANES {
-                    S::load(from.add(column))
-                } else {
-                    S::load_part(from.add(column), count, f32::NEG_INFINITY)
-                };
-                let power = exp(values.sub(largest));
-                if KEEPS && count == LANES {
-                    power.store(to.add(column));
-                } else if KEEPS {
-                    power.store_part(to.add(column), count);
-                }
-                sum = sum.add(power);
-                column += count;
-            }
-            total += sum.add(other).sum();
-            start = end;
-        }
-        total
     }
 }

@@ -1,0 +1,354 @@
+//! The fused sigmoid loss beside the composed one and beside limits.
+
+mod reference;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use longtail_kernels::{
+    Labels, RowSet, SigmoidTerms, composed, sigmoid_loss, sigmoid_loss_with_sums,
+};
+use longtail_testing::{assert_close, device, values};
+use reference::{numbers, tensor};
+
+fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    tensor(&values, [values.len()], device)
+}
+
+fn matrix(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    tensor(&values, shape, device)
+}
+
+/// Positive numbers up to `scale`.
+fn table(columns: usize, seed: u64, scale: f32) -> Tensor<1> {
+    let values = numbers(columns, seed).into_iter().map(|v| (v + 1.0) / 2.0 * scale).collect();
+    vector(values, &device())
+}
+
+/// Every third row is background.
+fn classes([rows, columns]: [usize; 2]) -> Vec<i64> {
+    let label = |row: usize| if row % 3 == 2 { columns } else { row * 7 % columns };
+    (0..rows).map(|row| label(row) as i64).collect()
+}
+
+fn class_labels(shape: [usize; 2]) -> Labels {
+    let labels = classes(shape);
+    let count = labels.len();
+    let data = TensorData::new(labels, [count]);
+    Labels::Classes(Tensor::<1, Int>::from_data(data, &device()))
+}
+
+/// Every fifth entry is positive; some rows have none.
+fn multi_label([rows, columns]: [usize; 2]) -> Labels {
+    let target = |entry: usize| {
+        let (row, column) = (entry / columns, entry % columns);
+        f32::from(row % 4 != 1 && (row + column) % 5 == 0)
+    };
+    Labels::MultiLabel(matrix(
+        (0..rows * columns).map(target).collect(),
+        [rows, columns],
+        &device(),
+    ))
+}
+
+struct Outcome {
+    losses: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+/// With a different factor of every row's loss after the kernel.
+fn outcome(
+    logits: &Tensor<2>,
+    labels: &Labels,
+    terms: &SigmoidTerms,
+    loss: impl Fn(Tensor<2>, Labels, SigmoidTerms) -> Tensor<1>,
+) -> Outcome {
+    let logits = logits.clone().autodiff().require_grad();
+    let losses = loss(logits.clone(), labels.clone(), terms.clone());
+    let [rows] = losses.dims();
+    let factors = vector((0..rows).map(|row| 0.25 + row as f32).collect(), &device());
+    let gradients = (losses.clone() * factors.autodiff()).sum().backward();
+    Outcome { losses: values(losses), gradient: values(logits.grad(&gradients).unwrap()) }
+}
+
+fn f64s(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+/// Each loss within 1e-6 of itself and some roundings of the largest; gradients within 1e-5 of the
+/// largest.
+fn assert_agree(name: &str, actual: &Outcome, expected: &Outcome) {
+    let largest = expected.losses.iter().fold(0.0_f32, |largest, loss| largest.max(loss.abs()));
+    for (row, (actual, expected)) in actual.losses.iter().zip(&expected.losses).enumerate() {
+        let tolerance = 1e-6 * expected.abs() + 4.0 * f32::EPSILON * largest;
+        let error = (actual - expected).abs();
+        assert!(error <= tolerance, "{name}, row {row}: {actual} for {expected}");
+    }
+    assert_close(name, &actual.gradient, &f64s(&expected.gradient), 1e-5);
+}
+
+fn assert_forms_agree(name: &str, logits: &Tensor<2>, labels: &Labels, terms: &SigmoidTerms) {
+    let fused = outcome(logits, labels, terms, sigmoid_loss);
+    let composed = outcome(logits, labels, terms, composed::sigmoid_loss);
+    assert_agree(name, &fused, &composed);
+    // The loss is the same without a gradient.
+    let plain = sigmoid_loss(logits.clone(), labels.clone(), terms.clone());
+    assert_eq!(values(plain), fused.losses, "{name}");
+}
+
+fn all_terms([rows, columns]: [usize; 2], on: RowSet) -> SigmoidTerms {
+    let row_weights = (0..rows).map(|row| if row % 4 == 3 { 0.0 } else { 0.5 + row as f32 });
+    SigmoidTerms {
+        shift: Some(vector(numbers(columns, 3), &device())),
+        shift_rows: on,
+        positive_weights: Some(table(columns, 4, 3.0)),
+        negative_weights: Some(table(columns, 5, 2.0)),
+        negative_weight_rows: on,
+        focal_gamma: Some(table(columns, 6, 3.0)),
+        row_weights: Some(vector(row_weights.collect(), &device())),
+        factor: 0.125,
+    }
+}
+
+#[test]
+fn every_term_at_many_widths() {
+    for columns in (1..=40).chain([511, 512, 513, 1203]) {
+        let shape = [7, columns];
+        let logits = numbers(7 * columns, columns as u64).into_iter().map(|v| 6.0 * v).collect();
+        let logits = matrix(logits, shape, &device());
+        for on in [RowSet::All, RowSet::Foreground] {
+            let all = all_terms(shape, on);
+            let cases = [
+                ("nothing", SigmoidTerms::default()),
+                (
+                    "shift",
+                    SigmoidTerms { shift: all.shift.clone(), shift_rows: on, ..Default::default() },
+                ),
+                (
+                    "negatives",
+                    SigmoidTerms {
+                        negative_weights: all.negative_weights.clone(),
+                        negative_weight_rows: on,
+                        ..Default::default()
+                    },
+                ),
+                (
+                    "square",
+                    SigmoidTerms {
+                        focal_gamma: Some(Tensor::full([columns], 2.0, &device())),
+                        ..all.clone()
+                    },
+                ),
+                ("all", all),
+            ];
+            for labels in [class_labels(shape), multi_label(shape)] {
+                for (name, terms) in &cases {
+                    assert_forms_agree(&format!("{name}, {columns}"), &logits, &labels, terms);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_of_gradients() {
+    for shape in [[1, 1], [9, 13], [300, 40], [150, 1203]] {
+        let [rows, columns] = shape;
+        let logits = matrix(numbers(rows * columns, 11), shape, &device()) * 3.0;
+        for labels in [class_labels(shape), multi_label(shape)] {
+            let focal = all_terms(shape, RowSet::Foreground);
+            let plain = SigmoidTerms { focal_gamma: None, ..focal.clone() };
+            for terms in [plain, focal] {
+                let tracked = logits.clone().autodiff().require_grad();
+                let fused = sigmoid_loss_with_sums(tracked.clone(), labels.clone(), terms.clone());
+                let composed = composed::sigmoid_loss_with_sums(
+                    tracked.clone(),
+                    labels.clone(),
+                    terms.clone(),
+                );
+                let name = format!("{shape:?}");
+                let expected = f64s(&values(composed.positive_sums));
+                assert_close(&name, &values(fused.positive_sums), &expected, 2e-6);
+                let expected = f64s(&values(composed.negative_sums));
+                assert_close(&name, &values(fused.negative_sums), &expected, 2e-6);
+                let without_sums = sigmoid_loss(tracked, labels.clone(), terms);
+                assert_eq!(values(fused.losses), values(without_sums));
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_are_those_of_the_gradient() {
+    let shape = [6, 10];
+    let logits = matrix(numbers(60, 2), shape, &device().autodiff()).require_grad();
+    let terms = SigmoidTerms { row_weights: None, factor: 1.0, ..all_terms(shape, RowSet::All) };
+    let output = sigmoid_loss_with_sums(logits.clone(), class_labels(shape), terms);
+    let gradients = output.losses.sum().backward();
+    let gradient = values(logits.grad(&gradients).unwrap());
+    let labels = classes(shape);
+    let (mut positive, mut negative) = (vec![0.0; 10], vec![0.0; 10]);
+    for (entry, slope) in gradient.into_iter().enumerate() {
+        let (row, column) = (entry / 10, entry % 10);
+        let is_positive = labels[row] == column as i64;
+        let sums = if is_positive { &mut positive } else { &mut negative };
+        sums[column] += f64::from(slope.abs());
+    }
+    assert_close("positive", &values(output.positive_sums), &positive, 1e-6);
+    assert_close("negative", &values(output.negative_sums), &negative, 1e-6);
+}
+
+#[test]
+fn huge_logits_and_small_ones() {
+    let shape = [4, 12];
+    for size in [1e-6, 20.0, 90.0, 100.0, 1e4, 1e30] {
+        let logits = matrix(numbers(48, 9), shape, &device()).sign() * size;
+        for (name, terms) in [
+            ("plain", SigmoidTerms::default()),
+            (
+                "focal",
+                SigmoidTerms {
+                    focal_gamma: Some(Tensor::full([12], 2.0, &device())),
+                    ..Default::default()
+                },
+            ),
+            ("table", SigmoidTerms { focal_gamma: Some(table(12, 6, 3.0)), ..Default::default() }),
+        ] {
+            let name = format!("{name}, {size}");
+            assert_forms_agree(&name, &logits, &class_labels(shape), &terms);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_number_stays_in_its_row() {
+    let shape = [4, 9];
+    let mut entries = numbers(36, 5);
+    entries[9 + 4] = f32::NAN;
+    entries[18 + 8] = f32::INFINITY; // a negative: infinite loss
+    entries[27] = f32::NEG_INFINITY; // a negative: no loss
+    let labels = Labels::Classes(Tensor::from_data([3_i64, 0, 1, 1], &device()));
+    let logits = matrix(entries, shape, &device());
+    let losses = |loss: fn(Tensor<2>, Labels, SigmoidTerms) -> Tensor<1>| {
+        values(loss(logits.clone(), labels.clone(), SigmoidTerms::default()))
+    };
+    let (fused, composed) = (losses(sigmoid_loss), losses(composed::sigmoid_loss));
+    assert!(fused[1].is_nan() && composed[1].is_nan(), "{fused:?} {composed:?}");
+    assert_eq!(fused[2], f32::INFINITY);
+    assert_eq!(fused[2], composed[2]);
+    for row in [0, 3] {
+        assert!((fused[row] - composed[row]).abs() <= 1e-6 * composed[row]);
+    }
+    // A row of weight 0 may hold anything.
+    let terms = SigmoidTerms {
+        row_weights: Some(vector(vec![1.0, 0.0, 0.0, 1.0], &device())),
+        ..Default::default()
+    };
+    for loss in [sigmoid_loss, composed::sigmoid_loss] {
+        let Outcome { losses, gradient } = outcome(&logits, &labels, &terms, loss);
+        assert_eq!(losses[1..3], [0.0, 0.0]);
+        assert!(gradient[9..27].iter().all(|&slope| slope == 0.0), "{gradient:?}");
+        assert!(gradient.iter().all(|slope| slope.is_finite()));
+    }
+}
+
+#[test]
+fn labels_of_any_type_and_logits_of_any_layout() {
+    let shape = [5, 11];
+    let terms = all_terms(shape, RowSet::Foreground);
+    let logits = matrix(numbers(55, 8), shape, &device());
+    let expected = outcome(&logits, &class_labels(shape), &terms, sigmoid_loss);
+    let short: Vec<i32> = classes(shape).into_iter().map(|label| label as i32).collect();
+    let short = Tensor::<1, Int>::from_data(TensorData::new(short, [5]), &device());
+    let beyond = Tensor::<1, Int>::from_data([0, 7, 4000, 10, 6], &device());
+    for labels in [short, beyond] {
+        let found = outcome(&logits, &Labels::Classes(labels), &terms, sigmoid_loss);
+        assert_eq!(
+            (found.losses, found.gradient),
+            (expected.losses.clone(), expected.gradient.clone())
+        );
+    }
+    // Columns of a wider tensor, and rows that were columns.
+    let wider = Tensor::cat(vec![logits.clone(), logits.clone()], 1).narrow(1, 11, 11);
+    let turned = logits.clone().transpose().reshape([11, 5]).transpose();
+    for logits in [wider, turned] {
+        let found = outcome(&logits, &class_labels(shape), &terms, sigmoid_loss);
+        assert_eq!(
+            (found.losses, found.gradient),
+            (expected.losses.clone(), expected.gradient.clone())
+        );
+    }
+}
+
+#[test]
+fn no_rows() {
+    let logits = Tensor::<2>::zeros([0, 4], &device().autodiff()).require_grad();
+    let labels = Labels::Classes(Tensor::zeros([0], &device()));
+    let output = sigmoid_loss_with_sums(logits.clone(), labels, SigmoidTerms::default());
+    assert_eq!(output.losses.dims(), [0]);
+    assert_eq!(values(output.negative_sums), [0.0; 4]);
+    let gradients = output.losses.sum().backward();
+    assert_eq!(logits.grad(&gradients).unwrap().dims(), [0, 4]);
+}
+
+#[test]
+#[should_panic(expected = "axis")]
+fn a_table_of_another_width_is_refused() {
+    let terms = SigmoidTerms { focal_gamma: Some(table(3, 1, 1.0)), ..Default::default() };
+    sigmoid_loss(Tensor::zeros([2, 4], &device()), class_labels([2, 4]), terms);
+}
+
+/// Losses, gradient and sums of a case of several blocks.
+fn all_bits() -> Vec<u8> {
+    let shape = [150, 1203];
+    let logits = matrix(numbers(150 * 1203, 1), shape, &device().autodiff()).require_grad();
+    let terms = all_terms(shape, RowSet::Foreground);
+    let output = sigmoid_loss_with_sums(logits.clone(), class_labels(shape), terms);
+    let gradients = (output.losses.clone() * 3.0).sum().backward();
+    let gradient = logits.grad(&gradients).unwrap();
+    [
+        values(output.losses),
+        values(gradient),
+        values(output.positive_sums),
+        values(output.negative_sums),
+    ]
+    .concat()
+    .into_iter()
+    .flat_map(f32::to_le_bytes)
+    .collect()
+}
+
+/// Runs itself in processes of one and of three threads, which write the bits to a file.
+#[test]
+fn bits_do_not_depend_on_threads() {
+    const FILE: &str = "LONGTAIL_TEST_BITS";
+    if let Some(file) = std::env::var_os(FILE) {
+        std::fs::write(file, all_bits()).unwrap();
+        return;
+    }
+    let bits = ["1", "3"].map(|threads| {
+        let name = format!("sigmoid_loss_{}_{threads}", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .arg("bits_do_not_depend_on_threads")
+            .env("RAYON_NUM_THREADS", threads)
+            .env(FILE, &file)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let bits = std::fs::read(&file).unwrap();
+        std::fs::remove_file(file).unwrap();
+        bits
+    });
+    assert!(bits[0].len() > 4 * 150 * 1203);
+    assert!(bits[0] == bits[1]);
+}
+
+/// Runs tests above once more in a process limited to another instruction set.
+#[test]
+fn without_vector_instructions() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["every_term_at_many_widths", "sums_of_gradients", "huge_logits_and_small_ones"])
+        .env("LONGTAIL_SIMD", "portable")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
