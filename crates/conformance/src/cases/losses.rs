@@ -152,7 +152,7 @@ fn finish(
 
 fn counts() -> Result<ClassCounts, ConformanceError> {
     let counts: Vec<u64> = (0..NUM_CLASSES as u64).map(|class| 1 + 2000 / (class + 1)).collect();
-    Ok(ClassCounts::new(counts.clone(), counts, 20_000)?)
+    Ok(ClassCounts::new(counts.clone(), counts, 500_000)?)
 }
 
 /// Two batches with some rows left out; the second sees the statistics of the first.
