@@ -136,7 +136,15 @@ impl Conv {
         match self.winograd {
             Winograd::Off => Method::Direct,
             Winograd::F2x2 => Method::Winograd(Scheme::Two),
-            Winograd::F4x4 => Method::Winograd(Scheme::Four),
+            Winograd::F4x4 => {
+                // Whichever needs fewer products; the smaller tiles round less.
+                let products = |scheme: Scheme| {
+                    let tiles = self.output.map(|size| size.div_ceil(scheme.tile()));
+                    tiles[0] * tiles[1] * scheme.positions()
+                };
+                let [two, four] = [Scheme::Two, Scheme::Four].map(products);
+                Method::Winograd(if two <= four { Scheme::Two } else { Scheme::Four })
+            }
         }
     }
 

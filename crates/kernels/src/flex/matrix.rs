@@ -15,7 +15,7 @@ const MAX_VECTORS: usize = 3;
 pub(super) enum Start {
     /// One value per row.
     Rows(*const f32),
-    /// What the output holds.
+    /// What the output holds, added at the end: the sums of parts round less than one long sum.
     Output,
     Zero,
 }
@@ -41,7 +41,7 @@ pub(super) struct Block {
     pub(super) rows: usize,
     pub(super) vectors: usize,
     pub(super) start: Start,
-    /// Added at the end, laid out as `c`.
+    /// Added at the end unless the output itself is; laid out as `c`.
     pub(super) residual: Option<*const f32>,
     /// Negative results become 0.
     pub(super) is_relu: bool,
@@ -121,17 +121,10 @@ unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Bloc
         }
         let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
         match block.start {
-            Start::Zero => {}
+            Start::Zero | Start::Output => {}
             Start::Rows(start) => {
                 for row in 0..ROWS {
                     sums[row] = [S::splat(*start.add(row)); VECTORS];
-                }
-            }
-            Start::Output => {
-                for row in 0..ROWS {
-                    for v in 0..VECTORS {
-                        sums[row][v] = S::load(block.c.add(row * block.c_step + v * S::LANES));
-                    }
                 }
             }
         }
@@ -153,11 +146,15 @@ unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Bloc
                 b = b.add(block.b_step);
             }
         }
-        if let Some(residual) = block.residual {
+        let addend = match block.start {
+            Start::Output => Some(block.c.cast_const()),
+            _ => block.residual,
+        };
+        if let Some(addend) = addend {
             for row in 0..ROWS {
                 for v in 0..VECTORS {
                     let at = row * block.c_step + v * S::LANES;
-                    sums[row][v] = sums[row][v].add(S::load(residual.add(at)));
+                    sums[row][v] = sums[row][v].add(S::load(addend.add(at)));
                 }
             }
         }

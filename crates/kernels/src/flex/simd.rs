@@ -34,6 +34,19 @@ pub(super) fn isa() -> Isa {
     })
 }
 
+/// Asks for the cache line at `address`, which may be any.
+#[inline(always)]
+pub(super) fn prefetch(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, and every such processor has it.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Most lanes of any instruction set.
 pub(super) const MAX_LANES: usize = 16;
 

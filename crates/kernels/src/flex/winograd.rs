@@ -7,10 +7,12 @@
 #![allow(unsafe_code, reason = "vector intrinsics and raw pointers in the inner loops")]
 #![allow(clippy::needless_range_loop, reason = "indices keep tiles in registers")]
 
-use super::simd::{MAX_LANES, Simd, dispatch};
+use super::simd::{MAX_LANES, Simd, dispatch, prefetch};
 
 /// Most values of a transformed tile per axis.
 const MAX_SIZE: usize = 6;
+/// Kernels of so many channels are on their way from memory.
+const AHEAD: usize = 6;
 
 /// Outputs per tile and axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -471,6 +473,10 @@ unsafe fn lift_filters<S: Simd, T: Transform>(filters: &Filters) {
     unsafe {
         for k in 0..filters.depth {
             let from = filters.weight.add(k * filters.steps[1]).cast_const();
+            let ahead = from.wrapping_add(AHEAD * filters.steps[1]);
+            for lane in 0..S::LANES {
+                prefetch(ahead.wrapping_add(lane * filters.steps[0]));
+            }
             let mut taps = [S::splat(0.0); MAX_LANES];
             let mut first = 0;
             while first < 9 {

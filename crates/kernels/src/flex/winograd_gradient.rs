@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::matrix::{Block, Products, Start, parts};
 use super::parallel::{JobId, Target, for_each, with_scratch};
 use super::pool::Buffer;
@@ -11,6 +13,16 @@ use super::winograd_pass::{Tiles, row_len};
 
 /// Up to this many tiles are worked on at once.
 const FEW_TILES: usize = 128;
+/// Up to this many pairs of channels have sums that stay in cache.
+const FEW_PAIRS: usize = 64 * 64;
+/// Partial sums, at most. A fixed number, so that the result does not depend on the threads.
+const MAX_CHUNKS: usize = 16;
+/// Tiles worked on together, about.
+const BLOCK_TILES: usize = 40;
+/// Tiles of one long sum.
+const PART_TILES: usize = 128;
+/// Values that a task adds up at a time.
+const PIECE: usize = 16 << 10;
 /// Transformed values of one position held at a time.
 const CHUNK_VALUES: usize = 128 << 10;
 
@@ -54,8 +66,11 @@ impl Job<'_> {
     fn run(&self, len: usize) -> Buffer {
         let mut result = Buffer::new(len);
         let target = Target::new(result.as_mut_slice());
+        let WinogradGradient { source_channels, target_channels, .. } = *self.gradient;
         if self.tiles.count() <= FEW_TILES {
             self.by_blocks(target);
+        } else if source_channels * target_channels <= FEW_PAIRS {
+            self.by_tiles(target);
         } else {
             self.by_positions(target);
         }
@@ -122,6 +137,125 @@ impl Job<'_> {
         });
     }
 
+    /// Many tiles, few channels: every task sums its own tiles.
+    fn by_tiles(&self, target: Target) {
+        let lanes = self.lanes();
+        let WinogradGradient { source_channels, target_channels, .. } = *self.gradient;
+        let positions = self.positions();
+        let vectors = target_channels.div_ceil(lanes);
+        let width = row_len(target_channels, lanes);
+        let position_len = source_channels * width;
+        let chunks: Vec<Range<usize>> =
+            parts(self.tiles.strips, self.tiles.strips.div_ceil(MAX_CHUNKS)).collect();
+        let mut sums = Buffer::new(chunks.len() * positions * position_len);
+        let shared = Target::new(sums.as_mut_slice());
+        let strips = (BLOCK_TILES / self.tiles.grid[1]).max(1);
+        let most_tiles = strips * self.tiles.grid[1];
+        let lens = self.rows.map(|row| positions * most_tiles * row);
+        let buffer_len = Strip::buffer_len(self.tiles.scheme, self.tiles.grid[1], lanes);
+        let panels: Vec<Range<usize>> = parts(vectors, self.products.vectors).collect();
+        let id = JobId::unique();
+        for_each(chunks.len(), |index| {
+            let chunk = &chunks[index];
+            with_scratch(id, [lens[0] + lens[1], buffer_len], |values, buffer, _| {
+                let (sources, gradients) = values.split_at_mut(lens[0]);
+                let transformed = [sources.as_mut_ptr(), gradients.as_mut_ptr()];
+                for block in parts(chunk.len(), strips) {
+                    let strips = chunk.start + block.start..chunk.start + block.end;
+                    // SAFETY: the scratch has room for the tiles of a block; the sums of this chunk
+                    // belong to this task alone.
+                    unsafe {
+                        for (index, strip) in strips.clone().enumerate() {
+                            let tile = index * self.tiles.grid[1];
+                            let buffer = buffer.as_mut_ptr();
+                            self.lift_strip(strip, tile, transformed, most_tiles, buffer);
+                        }
+                        for position in 0..positions {
+                            for panel in &panels {
+                                let start = position * most_tiles;
+                                let sums = (index * positions + position) * position_len
+                                    + panel.start * lanes;
+                                let block = Block {
+                                    a: transformed[0].add(start * self.rows[0]),
+                                    a_steps: [1, self.rows[0]],
+                                    b: transformed[1]
+                                        .add(start * self.rows[1] + panel.start * lanes),
+                                    b_step: self.rows[1],
+                                    c: shared.pointer().add(sums),
+                                    c_step: width,
+                                    depth: strips.len() * self.tiles.grid[1],
+                                    runs: 1,
+                                    run_steps: [0; 2],
+                                    rows: 0,
+                                    vectors: panel.len(),
+                                    start: if block.start == 0 {
+                                        Start::Zero
+                                    } else {
+                                        Start::Output
+                                    },
+                                    residual: None,
+                                    is_relu: false,
+                                };
+                                self.products.rows(&block, source_channels);
+                            }
+                        }
+                    }
+                }
+            });
+        });
+        let len = positions * position_len;
+        let (first, rest) = sums.as_mut_slice().split_at_mut(len);
+        first.par_chunks_mut(PIECE).enumerate().for_each(|(index, sum)| {
+            let piece = index * PIECE..index * PIECE + sum.len();
+            for chunk in rest.chunks_exact(len) {
+                sum.iter_mut().zip(&chunk[piece.clone()]).for_each(|(sum, value)| *sum += value);
+            }
+        });
+        self.drain_all(target, shared, width, position_len);
+    }
+
+    /// All blocks of channels of one strip.
+    ///
+    /// # Safety
+    /// There must be room for its tiles, and for the buffer of a strip.
+    unsafe fn lift_strip(
+        &self,
+        strip: usize,
+        tile: usize,
+        transformed: [*mut f32; 2],
+        most_tiles: usize,
+        buffer: *mut f32,
+    ) {
+        let lanes = self.lanes();
+        let WinogradGradient { source_channels, target_channels, .. } = *self.gradient;
+        // SAFETY: by the caller.
+        unsafe {
+            for block in 0..source_channels.div_ceil(lanes) {
+                let to = transformed[0].add(tile * self.rows[0] + block * lanes);
+                lift_input(&self.strip(strip, block, false, to, most_tiles, buffer));
+            }
+            for block in 0..target_channels.div_ceil(lanes) {
+                let to = transformed[1].add(tile * self.rows[1] + block * lanes);
+                lift_gradient(&self.strip(strip, block, true, to, most_tiles, buffer));
+            }
+        }
+    }
+
+    /// Transforms the sums of all positions, `[position][source][target]`, into gradients.
+    fn drain_all(&self, target: Target, sums: Target, width: usize, position_len: usize) {
+        let lanes = self.lanes();
+        let vectors = self.gradient.target_channels.div_ceil(lanes);
+        let rows: Vec<Range<usize>> = parts(self.gradient.source_channels, 32).collect();
+        for_each(vectors * rows.len(), |task| {
+            let (vector, rows) = (task / rows.len(), &rows[task % rows.len()]);
+            // SAFETY: the gradients of these channels belong to this task alone.
+            unsafe {
+                let from = sums.pointer().add(rows.start * width + vector * lanes);
+                self.drain(target, rows, vector, from, [width, position_len]);
+            }
+        });
+    }
+
     /// Many tiles: chunk by chunk, one position after the other.
     fn by_positions(&self, target: Target) {
         let lanes = self.lanes();
@@ -142,40 +276,35 @@ impl Job<'_> {
             let [sources, gradients] = transformed.each_ref().map(Buffer::as_slice);
             for_each(self.positions() * panels.len(), |task| {
                 let (position, panel) = (task / panels.len(), &panels[task % panels.len()]);
-                let start = position * most_tiles;
-                let block = Block {
-                    a: sources[start * self.rows[0]..].as_ptr(),
-                    a_steps: [1, self.rows[0]],
-                    b: gradients[start * self.rows[1] + panel.start * lanes..].as_ptr(),
-                    b_step: self.rows[1],
-                    // SAFETY: within the sums of this position.
-                    c: unsafe {
-                        shared.pointer().add(position * position_len + panel.start * lanes)
-                    },
-                    c_step: width,
-                    depth: chunk.len() * self.tiles.grid[1],
-                    runs: 1,
-                    run_steps: [0; 2],
-                    rows: 0,
-                    vectors: panel.len(),
-                    start: if chunk.start == 0 { Start::Zero } else { Start::Output },
-                    residual: None,
-                    is_relu: false,
-                };
-                // SAFETY: all tiles of the chunk were transformed; the sums of this panel at this
-                // position belong to this task alone.
-                unsafe { self.products.rows(&block, source_channels) };
+                for piece in parts(chunk.len() * self.tiles.grid[1], PART_TILES) {
+                    let start = position * most_tiles + piece.start;
+                    let is_first = chunk.start == 0 && piece.start == 0;
+                    let block = Block {
+                        a: sources[start * self.rows[0]..].as_ptr(),
+                        a_steps: [1, self.rows[0]],
+                        b: gradients[start * self.rows[1] + panel.start * lanes..].as_ptr(),
+                        b_step: self.rows[1],
+                        // SAFETY: within the sums of this position.
+                        c: unsafe {
+                            shared.pointer().add(position * position_len + panel.start * lanes)
+                        },
+                        c_step: width,
+                        depth: piece.len(),
+                        runs: 1,
+                        run_steps: [0; 2],
+                        rows: 0,
+                        vectors: panel.len(),
+                        start: if is_first { Start::Zero } else { Start::Output },
+                        residual: None,
+                        is_relu: false,
+                    };
+                    // SAFETY: all tiles of the chunk were transformed; the sums of this panel at
+                    // this position belong to this task alone.
+                    unsafe { self.products.rows(&block, source_channels) };
+                }
             });
         }
-        let rows: Vec<Range<usize>> = parts(source_channels, 32).collect();
-        for_each(vectors * rows.len(), |task| {
-            let (vector, rows) = (task / rows.len(), &rows[task % rows.len()]);
-            // SAFETY: the gradients of these channels belong to this task alone.
-            unsafe {
-                let from = shared.pointer().add(rows.start * width + vector * lanes);
-                self.drain(target, rows, vector, from, [width, position_len]);
-            }
-        });
+        self.drain_all(target, shared, width, position_len);
     }
 
     /// # Safety

@@ -9,7 +9,7 @@ use super::pool::Buffer;
 use super::winograd::{Drain, Filters, Scheme, Strip, drain_output, lift_input, lift_weight};
 
 /// At most this many tiles are transformed all at once before anything is multiplied.
-const FEW_TILES: usize = 104;
+const FEW_TILES: usize = 160;
 /// Transformed weights of a panel worked on at a time.
 const PANEL_VALUES: usize = 128 << 10;
 /// Tiles of a task, about.
