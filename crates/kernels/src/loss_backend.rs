@@ -10,12 +10,15 @@ use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, backend_extension,
 };
 use burn::tensor::{Device, Int, Tensor};
+#[cfg(feature = "fusion")]
+use burn::{backend::fusion::custom::TensorSpec, tensor::Shape};
 
 use crate::RowSet;
 
 /// What a fused loss reads beside the logits. A tensor that a configuration does not name holds one
 /// meaningless value.
 #[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct LossInputs<B: Backend> {
     /// `[rows]`: the column of the positive entry.
     pub(crate) labels: FloatTensor<B>,
@@ -88,12 +91,18 @@ pub(crate) enum ShiftConfig {
 }
 
 /// The losses with a fused form.
-#[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "cube"),
+    Fusion: cfg(feature = "fusion")
+)]
 pub(crate) trait LossBackend: Backend {
     /// Losses of the rows, `[rows]`; sums over the rows of the absolute gradients of positive and
     /// of negative entries without row weights and factor, `[2, columns]`; and whatever tensor the
     /// backward pass of this backend starts from, such as the logits or their gradient. The last
     /// two hold one meaningless value where the configuration does not ask for them.
+    #[fusion(meta = sigmoid_specs)]
     fn fused_sigmoid_loss(
         logits: FloatTensor<Self>,
         #[extension_type] inputs: LossInputs<Self>,
@@ -101,6 +110,7 @@ pub(crate) trait LossBackend: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// Gradient of the logits; `gradient` is that of the losses, `[rows]`.
+    #[fusion(dtype = saved, shape = saved)]
     fn fused_sigmoid_loss_backward(
         saved: FloatTensor<Self>,
         #[extension_type] inputs: LossInputs<Self>,
@@ -109,6 +119,7 @@ pub(crate) trait LossBackend: Backend {
     ) -> FloatTensor<Self>;
 
     /// Losses of the rows, `[rows]`, and what the backward pass starts from.
+    #[fusion(meta = softmax_specs)]
     fn fused_softmax_loss(
         logits: FloatTensor<Self>,
         #[extension_type] inputs: LossInputs<Self>,
@@ -116,12 +127,42 @@ pub(crate) trait LossBackend: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// Gradient of the logits; `gradient` is that of the losses, `[rows]`.
+    #[fusion(dtype = saved, shape = saved)]
     fn fused_softmax_loss_backward(
         saved: FloatTensor<Self>,
         #[extension_type] inputs: LossInputs<Self>,
         gradient: FloatTensor<Self>,
         config: SoftmaxConfig,
     ) -> FloatTensor<Self>;
+}
+
+/// Shapes of what [`LossBackend::fused_sigmoid_loss`] returns on CubeCL devices.
+#[cfg(feature = "fusion")]
+fn sigmoid_specs(
+    logits: &TensorSpec,
+    _inputs: &LossInputsMetadata,
+    config: &SigmoidConfig,
+) -> (TensorSpec, TensorSpec, TensorSpec) {
+    let [num_rows, num_columns] = logits.shape.dims();
+    let spec = |shape: &[usize]| TensorSpec::new(Shape::from(shape.to_vec()), logits.dtype);
+    let nothing = spec(&[1]);
+    (
+        spec(&[num_rows]),
+        if config.has_sums { spec(&[2, num_columns]) } else { nothing.clone() },
+        if config.is_tracked { logits.clone() } else { nothing },
+    )
+}
+
+/// Shapes of what [`LossBackend::fused_softmax_loss`] returns on CubeCL devices.
+#[cfg(feature = "fusion")]
+fn softmax_specs(
+    logits: &TensorSpec,
+    _inputs: &LossInputsMetadata,
+    config: &SoftmaxConfig,
+) -> (TensorSpec, TensorSpec) {
+    let [num_rows, _] = logits.shape.dims::<2>();
+    let spec = |size: usize| TensorSpec::new(Shape::new([size]), logits.dtype);
+    (spec(num_rows), if config.is_tracked { logits.clone() } else { spec(1) })
 }
 
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! Sigmoid cross-entropy with class tables, a shift, a focal exponent and row weights.
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor, assert_shape};
 
 use crate::composed;
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 use crate::{
-    flex,
+    form,
     loss_backend::{LossBackend, SigmoidConfig, inputs},
 };
 
@@ -108,8 +108,8 @@ pub struct SigmoidLossOutput {
 /// If the shapes disagree.
 pub fn sigmoid_loss(logits: Tensor<2>, labels: Labels, terms: SigmoidTerms) -> Tensor<1> {
     check_shapes(&logits, &labels, &terms);
-    #[cfg(feature = "flex")]
-    if flex::takes(&logits) {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if form::is_fused_on(&logits) {
         return fused(logits, labels, terms, false).0;
     }
     composed::sigmoid_loss(logits, labels, terms)
@@ -130,8 +130,8 @@ pub fn sigmoid_loss_with_sums(
     terms: SigmoidTerms,
 ) -> SigmoidLossOutput {
     check_shapes(&logits, &labels, &terms);
-    #[cfg(feature = "flex")]
-    if flex::takes(&logits) {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if form::is_fused_on(&logits) {
         let (losses, sums) = fused(logits, labels, terms, true);
         let row = |index| sums.clone().narrow(0, index, 1).squeeze_dim::<1>(0);
         return SigmoidLossOutput { losses, positive_sums: row(0), negative_sums: row(1) };
@@ -155,7 +155,7 @@ fn check_shapes(logits: &Tensor<2>, labels: &Labels, terms: &SigmoidTerms) {
     }
 }
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 fn fused(
     logits: Tensor<2>,
     labels: Labels,

@@ -1,13 +1,13 @@
 //! Softmax cross-entropy with a shift, a margin, a scale and row weights.
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor, assert_shape};
 
 use crate::{RandomMask, composed};
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 use crate::{
-    flex,
+    form,
     loss_backend::{LossBackend, ShiftConfig, SoftmaxConfig, inputs},
 };
 
@@ -94,8 +94,8 @@ impl Default for SoftmaxTerms {
 /// If the shapes disagree.
 pub fn softmax_loss(logits: Tensor<2>, labels: Tensor<1, Int>, terms: SoftmaxTerms) -> Tensor<1> {
     check_shapes(&logits, &labels, &terms);
-    #[cfg(feature = "flex")]
-    if flex::takes(&logits) {
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if form::is_fused_on(&logits) {
         return fused(logits, labels, terms);
     }
     composed::softmax_loss(logits, labels, terms)
@@ -122,7 +122,7 @@ fn check_shapes(logits: &Tensor<2>, labels: &Tensor<1, Int>, terms: &SoftmaxTerm
     }
 }
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 fn fused(logits: Tensor<2>, labels: Tensor<1, Int>, terms: SoftmaxTerms) -> Tensor<1> {
     let (shift, table, entries) = match terms.shift {
         None => (ShiftConfig::None, None, None),

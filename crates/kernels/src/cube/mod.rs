@@ -4,6 +4,13 @@
 //! A sum is made by one unit, or by the units of one cube in a fixed order, and no kernel uses
 //! atomics: the same input gives the same bits on the same device.
 
+mod loss;
+mod reduce;
 mod roi_align;
 mod roi_lists;
+mod rows;
+mod sigmoid_kernels;
+mod sigmoid_loss;
+mod softmax_kernels;
+mod softmax_loss;
 mod tensor;

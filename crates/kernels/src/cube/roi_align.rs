@@ -12,7 +12,7 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::roi_lists::{POOL_HEAD, PoolLists, SPREAD_HEAD, SpreadLists, TILE};
+use super::roi_lists::{POOL_HEAD, PoolLists, SpreadLists, TILE};
 use super::tensor::{elementwise, empty, upload_f32, upload_u32};
 use crate::level_rois::LevelRois;
 use crate::roi_backend::RoiBackend;
@@ -43,20 +43,16 @@ impl RoiBackend for CubeBackend {
         let gradient = into_contiguous(gradient);
         let features = empty(&gradient, rois.features_shape());
         let lists = SpreadLists::new(&rois);
-        let upload = |list| upload_u32(list, &gradient.device).into_buffer_arg();
         let (cube_count, cube_dim) = elementwise(&gradient, num_units);
         spread_kernel::launch(
             &gradient.client.clone(),
             cube_count,
             cube_dim,
-            upload(lists.tiles),
-            upload(lists.entries),
-            upload(lists.rois),
-            upload(lists.bounds),
-            upload(lists.bins),
+            upload_u32(lists.numbers, &gradient.device).into_buffer_arg(),
             upload_f32(lists.weights, &gradient.device).into_buffer_arg(),
             gradient.into_buffer_arg(),
             features.clone().into_buffer_arg(),
+            lists.first_bin,
             height,
             width,
             num_units,
@@ -84,10 +80,10 @@ fn pool(output: CubeTensor, features: CubeTensor, rois: &LevelRois) -> CubeTenso
         cube_count,
         cube_dim,
         features.into_buffer_arg(),
-        upload_u32(lists.layout, device).into_buffer_arg(),
-        upload_u32(lists.offsets, device).into_buffer_arg(),
+        upload_u32(lists.numbers, device).into_buffer_arg(),
         upload_f32(lists.weights, device).into_buffer_arg(),
         output.clone().into_buffer_arg(),
+        lists.first_offset,
         height * width,
         num_units,
         channels,
@@ -101,10 +97,10 @@ fn pool(output: CubeTensor, features: CubeTensor, rois: &LevelRois) -> CubeTenso
 #[cube(launch)]
 fn pool_kernel(
     features: &[f32],
-    layout: &[u32],
-    offsets: &[u32],
+    numbers: &[u32],
     weights: &[f32],
     output: &mut [f32],
+    first_offset: usize,
     plane: usize,
     num_units: usize,
     #[comptime] channels: usize,
@@ -118,17 +114,20 @@ fn pool_kernel(
     let bin = ABSOLUTE_POS % bins;
     let channel = ABSOLUTE_POS / bins % channels;
     let roi = ABSOLUTE_POS / bins / channels * comptime!(POOL_HEAD + height + 1 + width + 1);
-    let row = layout[roi] as usize;
-    let image = layout[roi + 1] as usize;
+    let row = numbers[roi] as usize;
+    let image = numbers[roi + 1] as usize;
     let start = (image * channels + channel) * plane;
     let y = roi + POOL_HEAD + bin / width;
     let x = roi + comptime!(POOL_HEAD + height + 1) + bin % width;
+    let first = numbers[x] as usize;
+    let end = numbers[x + 1] as usize;
     let mut sum = 0.0f32;
-    for vertical in layout[y] as usize..layout[y + 1] as usize {
-        let line = start + offsets[vertical] as usize;
+    for vertical in numbers[y] as usize..numbers[y + 1] as usize {
+        let line = start + numbers[first_offset + vertical] as usize;
         let mut of_line = 0.0f32;
-        for horizontal in layout[x] as usize..layout[x + 1] as usize {
-            of_line += weights[horizontal] * features[line + offsets[horizontal] as usize];
+        for horizontal in first..end {
+            let pixel = line + numbers[first_offset + horizontal] as usize;
+            of_line += weights[horizontal] * features[pixel];
         }
         sum += weights[vertical] * of_line;
     }
@@ -138,14 +137,11 @@ fn pool_kernel(
 /// Unit `(image, channel, y, x)`: the weighted sum of the gradients of the bins that read the pixel.
 #[cube(launch)]
 fn spread_kernel(
-    tiles: &[u32],
-    entries: &[u32],
-    rois: &[u32],
-    bounds: &[u32],
-    bins: &[u32],
+    numbers: &[u32],
     weights: &[f32],
     gradient: &[f32],
     features: &mut [f32],
+    first_bin: usize,
     height: usize,
     width: usize,
     num_units: usize,
@@ -156,29 +152,31 @@ fn spread_kernel(
         terminate!();
     }
     let x = ABSOLUTE_POS % width;
-    let line = ABSOLUTE_POS / width;
-    let y = line % height;
-    let channel = line / height % channels;
-    let image = line / height / channels;
+    let y = ABSOLUTE_POS / width % height;
+    let channel = ABSOLUTE_POS / width / height % channels;
+    let image = ABSOLUTE_POS / width / height / channels;
     let tile_rows = (height + TILE - 1) / TILE;
     let tile_columns = (width + TILE - 1) / TILE;
     let tile = (image * tile_rows + y / TILE) * tile_columns + x / TILE;
     let mut sum = 0.0f32;
-    for entry in tiles[tile] as usize..tiles[tile + 1] as usize {
-        let roi = entries[entry] as usize * SPREAD_HEAD;
-        let top = rois[roi + 1] as usize;
-        let left = rois[roi + 3] as usize;
-        let is_read =
-            y >= top && y < rois[roi + 2] as usize && x >= left && x < rois[roi + 4] as usize;
-        if is_read {
-            let start = (rois[roi] as usize * channels + channel) * num_bins;
-            let of_row = rois[roi + 5] as usize + y - top;
-            let of_column = rois[roi + 6] as usize + x - left;
-            for vertical in bounds[of_row] as usize..bounds[of_row + 1] as usize {
-                let line = start + bins[vertical] as usize;
+    for entry in numbers[tile] as usize..numbers[tile + 1] as usize {
+        let roi = numbers[entry] as usize;
+        let top = numbers[roi + 1] as usize;
+        let left = numbers[roi + 3] as usize;
+        let bottom = numbers[roi + 2] as usize;
+        let right = numbers[roi + 4] as usize;
+        if y >= top && y < bottom && x >= left && x < right {
+            let start = (numbers[roi] as usize * channels + channel) * num_bins;
+            let of_row = numbers[roi + 5] as usize + y - top;
+            let of_column = numbers[roi + 6] as usize + x - left;
+            let first = numbers[of_column] as usize;
+            let end = numbers[of_column + 1] as usize;
+            for vertical in numbers[of_row] as usize..numbers[of_row + 1] as usize {
+                let line = start + numbers[first_bin + vertical] as usize;
                 let mut of_line = 0.0f32;
-                for horizontal in bounds[of_column] as usize..bounds[of_column + 1] as usize {
-                    of_line += weights[horizontal] * gradient[line + bins[horizontal] as usize];
+                for horizontal in first..end {
+                    let bin = line + numbers[first_bin + horizontal] as usize;
+                    of_line += weights[horizontal] * gradient[bin];
                 }
                 sum += weights[vertical] * of_line;
             }

@@ -1,4 +1,7 @@
 //! The lists that the RoIAlign kernels read, from the RoIs of one level.
+//!
+//! All numbers lie in one buffer and all weights in another, since WebGPU promises no more than
+//! eight buffers to a kernel.
 
 use std::ops::Range;
 
@@ -7,143 +10,169 @@ use crate::level_rois::{Axis, LevelRois, PlaneRoi};
 /// Side of the squares of pixels that share a list of RoIs.
 pub(super) const TILE: usize = 8;
 
-/// Numbers per RoI before its bounds in [`PoolLists::layout`].
+/// Numbers per RoI before its bounds in [`PoolLists`].
 pub(super) const POOL_HEAD: usize = 2;
 
-/// Numbers per RoI in [`SpreadLists::rois`].
-pub(super) const SPREAD_HEAD: usize = 7;
+/// Numbers per RoI in [`SpreadLists`].
+const SPREAD_HEAD: usize = 7;
 
 /// What each bin reads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PoolLists {
-    /// Per RoI: row of the output, image, then the bounds in `offsets` of the `height` vertical
-    /// bins (`height + 1` numbers) and of the `width` horizontal ones.
-    pub(super) layout: Vec<u32>,
-    /// Starts of rows in a plane, and columns.
-    pub(super) offsets: Vec<u32>,
-    pub(super) weights: Vec<f32>,
     pub(super) num_rois: usize,
+    /// Per RoI: row of the output, image, then the bounds of the `height` vertical bins
+    /// (`height + 1` numbers) and of the `width` horizontal ones in `weights`. From
+    /// `first_offset` on, beside each weight: the start of a row in its plane, or a column.
+    pub(super) numbers: Vec<u32>,
+    pub(super) first_offset: usize,
+    pub(super) weights: Vec<f32>,
 }
 
 impl PoolLists {
     pub(super) fn new(level: &LevelRois) -> Self {
-        let mut lists = Self::default();
+        let (mut heads, mut offsets, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        let mut add = |heads: &mut Vec<u32>, axis: &Axis, first: usize| {
+            heads.push(offsets.len() as u32);
+            for taps in axis.bins() {
+                offsets.extend(taps.iter().map(|tap| tap.offset + first as u32));
+                weights.extend(taps.iter().map(|tap| tap.weight));
+                heads.push(offsets.len() as u32);
+            }
+        };
+        let mut num_rois = 0;
         for (image, rois) in level.images.iter().enumerate() {
             for roi in rois {
-                lists.layout.extend([roi.row as u32, image as u32]);
-                lists.add(&roi.y, 0);
-                lists.add(&roi.x, roi.columns[0]);
-                lists.num_rois += 1;
+                heads.extend([roi.row as u32, image as u32]);
+                add(&mut heads, &roi.y, 0);
+                add(&mut heads, &roi.x, roi.columns[0]);
+                num_rois += 1;
             }
         }
-        // No device likes an empty buffer.
-        if lists.offsets.is_empty() {
-            lists.offsets.push(0);
-            lists.weights.push(0.0);
+        if weights.is_empty() {
+            weights.push(0.0); // no device likes an empty buffer
         }
-        lists
-    }
-
-    fn add(&mut self, axis: &Axis, first: usize) {
-        self.layout.push(self.offsets.len() as u32);
-        for taps in axis.bins() {
-            self.offsets.extend(taps.iter().map(|tap| tap.offset + first as u32));
-            self.weights.extend(taps.iter().map(|tap| tap.weight));
-            self.layout.push(self.offsets.len() as u32);
-        }
+        let first_offset = heads.len();
+        heads.append(&mut offsets);
+        Self { num_rois, numbers: heads, first_offset, weights }
     }
 }
 
 /// Which bins read each pixel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SpreadLists {
-    /// Bounds in `entries` of each tile of [`TILE`] by [`TILE`] pixels, image by image.
-    pub(super) tiles: Vec<u32>,
-    /// Indices of the RoIs that read in a tile, in order.
-    pub(super) entries: Vec<u32>,
-    /// Per RoI: row of the output; first row read and the one after the last; the same for columns;
-    /// where its rows and its columns start in `bounds`.
-    pub(super) rois: Vec<u32>,
-    /// Bounds in `bins` of each row, or column, that is read.
-    pub(super) bounds: Vec<u32>,
-    /// The bins that read it, vertical ones times the number of horizontal ones.
-    pub(super) bins: Vec<u32>,
+    /// One after the other, all places being places in this list unless said otherwise:
+    /// - the bounds of the entries of each tile of [`TILE`] by [`TILE`] pixels, image by image
+    /// - entries: the places of the RoIs that read in a tile, in order
+    /// - per RoI: row of the output; first row read and the one after the last; the same for
+    ///   columns; the places of the bounds of its rows and of its columns
+    /// - the bounds of what reads each row, or column, in `weights`
+    /// - from `first_bin` on, beside each weight: the bin, vertical ones times the number of
+    ///   horizontal ones
+    pub(super) numbers: Vec<u32>,
+    pub(super) first_bin: usize,
     pub(super) weights: Vec<f32>,
 }
 
 impl SpreadLists {
     pub(super) fn new(level: &LevelRois) -> Self {
-        let [_, _, height, width] = level.features;
-        let [_, _, _, out_width] = level.output;
+        let [batch_size, _, height, width] = level.features;
         let [tile_rows, tile_columns] = [height.div_ceil(TILE), width.div_ceil(TILE)];
-        let mut lists = Self { tiles: vec![0], ..Default::default() };
-        for rois in level.images.iter() {
-            let mut of_tiles = vec![Vec::new(); tile_rows * tile_columns];
-            for roi in rois {
-                let index = (lists.rois.len() / SPREAD_HEAD) as u32;
-                let [rows, columns] = lists.add_roi(roi, width, out_width);
-                for row in tiles(&rows) {
-                    for column in tiles(&columns) {
-                        of_tiles[row * tile_columns + column].push(index);
-                    }
+        let mut readers = Readers::default();
+        let mut tiles = vec![Vec::new(); batch_size * tile_rows * tile_columns];
+        let mut rois: Vec<[usize; SPREAD_HEAD]> = Vec::new();
+        for (image, of_image) in level.images.iter().enumerate() {
+            for roi in of_image {
+                let [(rows, row_bounds), (columns, column_bounds)] = readers.add(roi, level);
+                for row in tiles_of(&rows) {
+                    let first = (image * tile_rows + row) * tile_columns;
+                    tiles_of(&columns).for_each(|column| tiles[first + column].push(rois.len()));
                 }
-            }
-            for of_tile in of_tiles {
-                lists.entries.extend(of_tile);
-                lists.tiles.push(lists.entries.len() as u32);
+                rois.push([
+                    roi.row,
+                    rows.start,
+                    rows.end,
+                    columns.start,
+                    columns.end,
+                    row_bounds,
+                    column_bounds,
+                ]);
             }
         }
-        for list in [&mut lists.entries, &mut lists.rois, &mut lists.bounds, &mut lists.bins] {
-            if list.is_empty() {
-                list.push(0);
-            }
+
+        let first_entry = tiles.len() + 1;
+        let first_roi = first_entry + tiles.iter().map(Vec::len).sum::<usize>();
+        let first_bounds = first_roi + rois.len() * SPREAD_HEAD;
+        let first_bin = first_bounds + readers.bounds.len();
+        let mut numbers = Vec::with_capacity(first_bin + readers.bins.len());
+        let mut place = first_entry;
+        numbers.push(place as u32);
+        for tile in &tiles {
+            place += tile.len();
+            numbers.push(place as u32);
         }
-        if lists.weights.is_empty() {
-            lists.weights.push(0.0);
+        let entries = tiles.iter().flatten();
+        numbers.extend(entries.map(|roi| (first_roi + roi * SPREAD_HEAD) as u32));
+        for [head @ .., row_bounds, column_bounds] in rois {
+            let head: [usize; SPREAD_HEAD - 2] = head;
+            numbers.extend(head.map(|number| number as u32));
+            numbers.extend([row_bounds, column_bounds].map(|at| (first_bounds + at) as u32));
         }
-        lists
+        numbers.append(&mut readers.bounds);
+        numbers.append(&mut readers.bins);
+        if readers.weights.is_empty() {
+            readers.weights.push(0.0); // no device likes an empty buffer
+        }
+        Self { numbers, first_bin, weights: readers.weights }
+    }
+}
+
+/// The bins that read each row, and each column, of each RoI.
+#[derive(Debug, Default)]
+struct Readers {
+    bounds: Vec<u32>,
+    bins: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Readers {
+    /// Returns the rows and columns that the RoI reads, and where their bounds begin.
+    fn add(&mut self, roi: &PlaneRoi, level: &LevelRois) -> [(Range<usize>, usize); 2] {
+        let ([_, _, _, width], [_, _, _, out_width]) = (level.features, level.output);
+        let rows = self.add_axis(&roi.y, out_width, |offset| offset / width);
+        [rows, self.add_axis(&roi.x, 1, |offset| roi.columns[0] + offset)]
     }
 
-    /// Returns the rows and columns that the RoI reads.
-    fn add_roi(&mut self, roi: &PlaneRoi, width: usize, out_width: usize) -> [Range<usize>; 2] {
-        let (rows, row_start) = self.add_axis(&roi.y, |offset| offset / width, out_width);
-        let first = roi.columns[0];
-        let (columns, column_start) = self.add_axis(&roi.x, |offset| offset + first, 1);
-        let head = [roi.row, rows.start, rows.end, columns.start, columns.end];
-        self.rois.extend(head.map(|value| value as u32));
-        self.rois.extend([row_start, column_start]);
-        [rows, columns]
-    }
-
-    /// Lists the bins that read each pixel of an axis. Returns the pixels and where they start in
-    /// `bounds`.
     fn add_axis(
         &mut self,
         axis: &Axis,
-        pixel: impl Fn(usize) -> usize,
         step: usize,
-    ) -> (Range<usize>, u32) {
-        let bins = || axis.bins().enumerate();
-        let reads = || bins().flat_map(|(bin, taps)| taps.iter().map(move |tap| (bin * step, tap)));
-        let pixel = |offset: u32| pixel(offset as usize);
-        let first = reads().map(|(_, tap)| pixel(tap.offset)).min().unwrap_or(0);
-        let end = reads().map(|(_, tap)| pixel(tap.offset) + 1).max().unwrap_or(first);
-        let start = self.bounds.len() as u32;
-        let mut of_pixels = vec![Vec::new(); end - first];
-        for (bin, tap) in reads() {
-            of_pixels[pixel(tap.offset) - first].push((bin as u32, tap.weight));
+        pixel: impl Fn(usize) -> usize,
+    ) -> (Range<usize>, usize) {
+        let mut reads: Vec<(usize, u32, f32)> = Vec::new();
+        for (bin, taps) in axis.bins().enumerate() {
+            let read = |tap: &crate::level_rois::Tap| {
+                (pixel(tap.offset as usize), (bin * step) as u32, tap.weight)
+            };
+            reads.extend(taps.iter().map(read));
+        }
+        reads.sort_by_key(|&(pixel, bin, _)| (pixel, bin));
+        let first = reads.first().map_or(0, |read| read.0);
+        let end = reads.last().map_or(first, |read| read.0 + 1);
+        let bounds = self.bounds.len();
+        let mut reads = reads.into_iter().peekable();
+        for pixel in first..end {
+            self.bounds.push(self.bins.len() as u32);
+            while let Some((_, bin, weight)) = reads.next_if(|read| read.0 == pixel) {
+                self.bins.push(bin);
+                self.weights.push(weight);
+            }
         }
         self.bounds.push(self.bins.len() as u32);
-        for of_pixel in of_pixels {
-            self.bins.extend(of_pixel.iter().map(|&(bin, _)| bin));
-            self.weights.extend(of_pixel.iter().map(|&(_, weight)| weight));
-            self.bounds.push(self.bins.len() as u32);
-        }
-        (first..end, start)
+        (first..end, bounds)
     }
 }
 
 /// The tiles that a range of pixels touches.
-fn tiles(pixels: &Range<usize>) -> Range<usize> {
+fn tiles_of(pixels: &Range<usize>) -> Range<usize> {
     pixels.start / TILE..pixels.end.div_ceil(TILE)
 }
