@@ -16,7 +16,7 @@ import sys
 import time
 
 answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # what libraries print goes to the other stream
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where libraries print
 
 
 def answer(kind, value):
@@ -331,7 +331,6 @@ class Backbone:
         self.backward = backward
         if work["network"] == "resnet50":
             self.model = torchvision.models.resnet50(weights=None)
-            self.model.fc = torch.nn.Identity()
         else:
             fpn = torchvision.models.detection.backbone_utils.resnet_fpn_backbone
             self.model = fpn(backbone_name="resnet50", weights=None, trainable_layers=3)
@@ -353,6 +352,27 @@ class Backbone:
 
     def check(self):
         return None
+
+
+class Loader:
+    """An epoch of the folders that the other side wrote, with one process for each thread."""
+
+    def __init__(self, work, backward):
+        from torchvision import transforms as T
+        from torchvision.datasets import ImageFolder
+
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        crop = [T.RandomResizedCrop(224), T.RandomHorizontalFlip()]
+        transform = T.Compose(crop + [T.ToTensor(), T.Normalize(mean, std)])
+        dataset = ImageFolder(os.path.join(folder, "photos"), transform)
+        keep = {"num_workers": threads, "persistent_workers": True}
+        self.loader = torch.utils.data.DataLoader(dataset, 64, shuffle=True, **keep)
+
+    def run(self):
+        return sum(len(labels) for _, labels in self.loader)
+
+    def check(self):
+        return self.run()
 
 
 class Evaluation:
@@ -382,6 +402,7 @@ OPERATIONS = {
     "nms": Nms,
     "conv": Conv,
     "backbone": Backbone,
+    "loader": Loader,
     "evaluation": Evaluation,
 }
 

@@ -32,6 +32,8 @@ pub(crate) fn cases(suite: Suite, is_quick: bool) -> Vec<Case> {
                 backbone(Resnet50Fpn, [2, 320], ForwardBackward),
             ]
         }
+        Suite::Loader if is_quick => vec![loader(8)],
+        Suite::Loader => vec![loader(256)],
         Suite::Evaluation if is_quick => vec![evaluation([20, 5])],
         Suite::Evaluation => vec![evaluation([1000, 80]), evaluation([5000, 80])],
     }
@@ -80,6 +82,11 @@ fn backbone(network: Network, [batch, size]: [usize; 2], pass: Pass) -> Case {
     };
     let name = format!("{network_name}, {batch} x {size} px");
     case(Suite::Backbone, name, Work::Backbone { network, batch, size }, pass)
+}
+
+fn loader(images: usize) -> Case {
+    let name = format!("{images} JPEG files of 500 x 375, crops of 224");
+    case(Suite::Loader, name, Work::Loader { images }, Pass::Forward)
 }
 
 fn evaluation([images, classes]: [usize; 2]) -> Case {
@@ -140,7 +147,7 @@ fn resnet50_fpn(batch: usize, image: usize) -> Vec<ConvShape> {
         }
     }
     for stage in 0..4 {
-        let size = image / 4 >> stage;
+        let size = image / (4 << stage);
         let lateral = conv([256 << stage, 256], size, 1, 1);
         let output = conv([256, 256], size, 3, 1);
         shapes.extend([lateral, output].map(|shape| ConvShape { bias: true, ..shape }));

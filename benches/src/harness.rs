@@ -35,7 +35,7 @@ pub struct BenchOptions {
     pub threads: Option<usize>,
     /// A few small cases that show that everything runs. Default: false.
     pub is_quick: bool,
-    /// Only cases whose name contains this. Default: all.
+    /// Only cases whose name and pass, such as `3x3 64→64 @ 80 forward`, contain this. Default: all.
     pub only: Option<String>,
 }
 
@@ -141,7 +141,8 @@ fn selected(options: &BenchOptions, is_first: bool) -> Result<Vec<Case>, BenchEr
     suites.dedup();
     let all = suites.iter().flat_map(|&suite| cases(suite, options.is_quick));
     let only = options.only.as_deref().unwrap_or_default();
-    let chosen: Vec<Case> = all.filter(|case| case.name.contains(only)).collect();
+    let chosen: Vec<Case> =
+        all.filter(|case| format!("{} {}", case.name, case.pass).contains(only)).collect();
     if chosen.is_empty() {
         let suites: Vec<&str> = suites.iter().map(|suite| suite.name()).collect();
         return Err(BenchError::NoCase { suites: suites.join(", "), only: only.into() });

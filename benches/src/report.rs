@@ -150,6 +150,19 @@ impl Record {
 }
 
 impl Session {
+    /// Whether both are parts of one run: the same devices, programs and threads, other cases.
+    fn is_part_with(&self, other: &Self) -> bool {
+        let setup = |s: &Self| (s.device.clone(), s.device_name.clone(), s.threads, s.is_quick);
+        let programs = |s: &Self| (s.longtail.clone(), s.burn.clone(), s.peer.clone());
+        let is_known = |record: &Record| {
+            self.records.iter().any(|known| known.case.is_same_work(&record.case))
+        };
+        setup(self) == setup(other)
+            && programs(self) == programs(other)
+            && self.machine == other.machine
+            && !other.records.iter().any(is_known)
+    }
+
     /// The records of a suite.
     pub fn suite(&self, suite: Suite) -> impl Iterator<Item = &Record> {
         self.records.iter().filter(move |record| record.case.suite == suite)
@@ -162,9 +175,20 @@ impl Report {
         Self { format: FORMAT, sessions }
     }
 
-    /// The sessions of several reports, in order.
+    /// The sessions of several reports, in order. Sessions that differ in nothing but their cases,
+    /// such as one suite after the other, become one.
     pub fn merge(reports: impl IntoIterator<Item = Self>) -> Self {
-        Self::new(reports.into_iter().flat_map(|report| report.sessions).collect())
+        let mut sessions: Vec<Session> = Vec::new();
+        for session in reports.into_iter().flat_map(|report| report.sessions) {
+            match sessions.iter_mut().find(|other| other.is_part_with(&session)) {
+                Some(other) => {
+                    other.records.extend(session.records);
+                    other.notes.extend(session.notes);
+                }
+                None => sessions.push(session),
+            }
+        }
+        Self::new(sessions)
     }
 
     /// Reads what [`write`](Self::write) wrote.

@@ -24,19 +24,22 @@ pub enum Suite {
     Conv,
     /// Whole networks: ResNet-50, ResNet-50 with a feature pyramid.
     Backbone,
+    /// An epoch of image files.
+    Loader,
     /// Reading annotations and detections, and their average precision.
     Evaluation,
 }
 
 impl Suite {
     /// Every suite, in the order in which they run: memory first, while the process is small.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::DenseHead,
         Self::Losses,
         Self::RoiAlign,
         Self::Nms,
         Self::Conv,
         Self::Backbone,
+        Self::Loader,
         Self::Evaluation,
     ];
 
@@ -49,13 +52,14 @@ impl Suite {
             Self::Nms => "nms",
             Self::Conv => "conv",
             Self::Backbone => "backbone",
+            Self::Loader => "loader",
             Self::Evaluation => "evaluation",
         }
     }
 
     /// Whether the work is on the host whatever the device.
     pub fn is_host_only(self) -> bool {
-        matches!(self, Self::Nms | Self::Evaluation)
+        matches!(self, Self::Nms | Self::Loader | Self::Evaluation)
     }
 }
 
@@ -133,9 +137,9 @@ pub struct LossShape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// ResNet-50 up to the pooled features, batch norm in evaluation mode.
+    /// ResNet-50 with a classifier of 1,000 classes, as at test time.
     Resnet50,
-    /// ResNet-50 with frozen batch norm under a feature pyramid; stem and first stage frozen.
+    /// ResNet-50 with frozen batch norm under a feature pyramid; stem and first stage do not train.
     Resnet50Fpn,
 }
 
@@ -173,6 +177,11 @@ pub enum Work {
         batch: usize,
         /// Height and width of the images.
         size: usize,
+    },
+    /// An epoch of JPEG files through the transforms of ImageNet.
+    Loader {
+        /// Files.
+        images: usize,
     },
     /// Average precision of boxes in files.
     Evaluation {
@@ -246,7 +255,7 @@ mod tests {
         assert_eq!(
             message,
             "unknown suite \"loss\"; known: dense-head, losses, roi-align, nms, conv, backbone, \
-             evaluation"
+             loader, evaluation"
         );
     }
 

@@ -1,4 +1,5 @@
 //! Every suite at tiny sizes, without a peer; reports written, read and merged.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 
@@ -62,6 +63,11 @@ fn reports_are_written_read_and_merged() {
     let svg = std::fs::read_to_string(folder.path().join("logits.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("nanoseconds per logit"));
     assert!(!folder.path().join("ratios.svg").exists(), "nothing to compare with");
+
+    let [mut first, mut rest] = [read.clone(), read.clone()];
+    first.sessions[0].records.truncate(2);
+    rest.sessions[0].records.drain(..2);
+    assert_eq!(Report::merge([first, rest]), report, "parts of one run");
 
     let mut other = read;
     other.sessions[0].device = "other".into();

@@ -2,15 +2,19 @@
 
 use burn::tensor::{Device, Tensor};
 use longtail::models::{
-    BackboneConfig, DetectorBackboneConfig, FpnConfig, PyramidLevels, ResNetFpn, WeightInit,
+    BackboneConfig, Classifier, ClassifierConfig, DetectorBackboneConfig, FpnConfig, PyramidLevels,
+    ResNetFpn, WeightInit,
 };
 
 use super::{Failure, Operation, tensor};
 use crate::work::{Network, Pass};
 
+/// Classes of ImageNet.
+const NUM_CLASSES: usize = 1000;
+
 enum Model {
-    Backbone(longtail::models::Backbone),
-    Pyramid(ResNetFpn),
+    Classifier(Box<Classifier>),
+    Pyramid(Box<ResNetFpn>),
 }
 
 pub(super) struct Backbone {
@@ -27,12 +31,22 @@ impl Backbone {
         pass: Pass,
         device: &Device,
     ) -> Result<Self, Failure> {
-        let init = WeightInit::new(0, device);
+        let is_inference = pass == Pass::Forward;
         let model = match network {
-            Network::Resnet50 => Model::Backbone(BackboneConfig::ResNet50.init(&init)?),
+            Network::Resnet50 => {
+                let config = ClassifierConfig::new(BackboneConfig::ResNet50);
+                let model = config.init(NUM_CLASSES, None, 0, device)?;
+                Model::Classifier(Box::new(if is_inference {
+                    model.for_inference()
+                } else {
+                    model
+                }))
+            }
             Network::Resnet50Fpn => {
                 let (config, fpn) = (DetectorBackboneConfig::default(), FpnConfig::default());
-                Model::Pyramid(config.init(&fpn, PyramidLevels::P2ToP6, &init)?)
+                let init = WeightInit::new(0, device);
+                let model = config.init(&fpn, PyramidLevels::P2ToP6, &init)?;
+                Model::Pyramid(Box::new(if is_inference { model.for_inference() } else { model }))
             }
         };
         let images = device.clone().without_autodiff();
@@ -46,7 +60,7 @@ impl Backbone {
     /// Sum of the outputs; reads nothing back.
     fn forward(&self) -> Tensor<1> {
         match &self.model {
-            Model::Backbone(model) => model.forward(self.images.clone()).sum(),
+            Model::Classifier(model) => model.forward(self.images.clone()).sum(),
             Model::Pyramid(model) => {
                 let levels = model.forward(self.images.clone()).into_iter();
                 levels.map(Tensor::sum).fold(Tensor::zeros([1], &self.device), |a, b| a + b)

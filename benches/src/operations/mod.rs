@@ -3,6 +3,7 @@
 mod backbone;
 mod conv;
 mod evaluation;
+mod loader;
 mod loss;
 mod nms;
 mod roi_align;
@@ -51,6 +52,7 @@ pub(crate) fn build(
         Work::Evaluation { images, classes } => {
             Box::new(evaluation::Evaluation::new(*images, *classes, scratch)?)
         }
+        Work::Loader { images } => Box::new(loader::Epoch::new(*images, scratch)?),
     })
 }
 

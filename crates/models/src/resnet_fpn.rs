@@ -85,9 +85,9 @@ impl ResNetFpn {
         self.fpn.forward(self.body.stages(images))
     }
 
-    /// With fixed norms folded into the convolutions.
+    /// For inference alone: with fixed norms folded into the convolutions.
     #[must_use]
-    pub(crate) fn for_inference(self) -> Self {
+    pub fn for_inference(self) -> Self {
         Self { body: self.body.for_inference(), fpn: self.fpn.for_inference() }
     }
 }

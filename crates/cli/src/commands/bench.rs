@@ -11,8 +11,8 @@ pub(crate) struct Args {
     /// Devices, separated by commas; see `longtail devices`.
     #[arg(long, value_delimiter = ',', default_value = "flex")]
     device: Vec<String>,
-    /// Suites, separated by commas: dense-head, losses, roi-align, nms, conv, backbone, evaluation.
-    /// Default: all.
+    /// Suites, separated by commas: dense-head, losses, roi-align, nms, conv, backbone, loader,
+    /// evaluation. Default: all.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
     /// A Python with torch and torchvision, to run the same cases in turn.
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// A few small cases, in seconds, to see that everything runs.
     #[arg(long)]
     quick: bool,
-    /// Only the cases whose name contains this, such as `eql [` or `3x3`.
+    /// Only the cases whose name and pass contain this, such as `eql [` or `@ 80 forward`.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Turns of each side.
