@@ -19,7 +19,7 @@ pub(super) unsafe fn exp<S: Lanes>(x: S) -> S {
         let r = n.mul_add(S::splat(-0.693_359_4), x);
         let r = n.mul_add(S::splat(2.121_944_4e-4), r);
         let tail = S::splat(1.393_364_4e-3);
-        let tail = tail.mul_add(r, S::splat(8.363_175_6e-3));
+        let tail = tail.mul_add(r, S::splat(8.363_175e-3));
         let tail = tail.mul_add(r, S::splat(4.166_646_5e-2));
         let tail = tail.mul_add(r, S::splat(1.666_657_7e-1));
         let tail = tail.mul_add(r, S::splat(0.5));

@@ -102,6 +102,7 @@ impl SoftmaxLoss<'_> {
                     sum += self.row::<S>((logits, out), index, factor, gradient.is_some());
                 } else {
                     sum = f64::NAN;
+                    (0..num_classes).for_each(|column| *out.add(column) = f32::NAN);
                 }
                 loss[0] = (sum * f64::from(factor)) as f32;
             }
