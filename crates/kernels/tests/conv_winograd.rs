@@ -215,7 +215,7 @@ fn bias_residual_and_relu_in_the_same_pass() {
             let actual = with_relu(&case, has_residual, true);
             let expected = with_relu(&case, has_residual, false);
             assert_eq!(actual.len(), expected.len());
-            assert!(actual[0].iter().any(|&value| value == 0.0));
+            assert!(actual[0].contains(&0.0));
             for (actual, expected) in actual.iter().zip(expected) {
                 let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
                 assert_close(&format!("{case:?}"), actual, &expected, 2e-6);

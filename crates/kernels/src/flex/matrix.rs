@@ -174,7 +174,7 @@ unsafe fn product<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Bloc
 }
 
 macro_rules! kernels {
-    ($name:ident, $module:ident, $simd:ty, $(#[$feature:meta])?, $most_rows:literal, [$($rows:literal)*]) => {
+    ($name:ident, $module:ident, $simd:ty, $(#[$feature:meta])?, $most_rows:literal x $most_vectors:literal, [$($rows:literal)*]) => {
         mod $module {
             use super::*;
             $(#[$feature])?
@@ -184,7 +184,7 @@ macro_rules! kernels {
             pub(super) static $name: Products = Products {
                 lanes: <$simd>::LANES,
                 rows: $most_rows,
-                vectors: MAX_VECTORS,
+                vectors: $most_vectors,
                 kernels: [$([kernel::<$rows, 1>, kernel::<$rows, 2>, kernel::<$rows, 3>]),*],
             };
         }
@@ -193,7 +193,7 @@ macro_rules! kernels {
 }
 
 #[cfg(target_arch = "x86_64")]
-kernels!(AVX512, avx512, Avx512, #[target_feature(enable = "avx512f")], 8, [1 2 3 4 5 6 7 8]);
+kernels!(AVX512, avx512, Avx512, #[target_feature(enable = "avx512f")], 8 x 3, [1 2 3 4 5 6 7 8]);
 #[cfg(target_arch = "x86_64")]
-kernels!(AVX2, avx2, Avx2, #[target_feature(enable = "avx2,fma")], 4, [1 2 3 4 4 4 4 4]);
-kernels!(PORTABLE, portable, Portable, , 4, [1 2 3 4 4 4 4 4]);
+kernels!(AVX2, avx2, Avx2, #[target_feature(enable = "avx2,fma")], 6 x 2, [1 2 3 4 5 6 6 6]);
+kernels!(PORTABLE, portable, Portable, , 4 x 2, [1 2 3 4 4 4 4 4]);

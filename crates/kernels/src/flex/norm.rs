@@ -10,6 +10,8 @@ use super::simd::multiversion;
 
 /// Values summed in single precision before the sum moves to double precision.
 const PIECE: usize = 4096;
+/// Values of a task, at least.
+const TASK_VALUES: usize = 32 << 10;
 
 /// Sizes of the normalized tensor.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,11 @@ impl Norm {
         self.batch_size * self.channels
     }
 
+    /// Small planes share a task.
+    fn planes_per_task(&self) -> usize {
+        (TASK_VALUES / self.plane.max(1)).max(1)
+    }
+
     /// One value pair per plane, summed over the images in their order.
     fn per_channel(&self, pairs: &[(f64, f64)]) -> Vec<(f64, f64)> {
         let mut sums = vec![(0.0, 0.0); self.channels];
@@ -90,12 +97,8 @@ impl Norm {
     /// `task(plane)` for every plane, results in order.
     fn map_planes(&self, task: impl Fn(usize) -> (f64, f64) + Send + Sync) -> Vec<(f64, f64)> {
         let mut pairs = vec![(0.0, 0.0); self.planes()];
-        let images = pairs.par_chunks_mut(self.channels.max(1)).enumerate();
-        images.for_each(|(image, pairs)| {
-            for (channel, pair) in pairs.iter_mut().enumerate() {
-                *pair = task(image * self.channels + channel);
-            }
-        });
+        let planes = pairs.par_iter_mut().with_min_len(self.planes_per_task()).enumerate();
+        planes.for_each(|(plane, pair)| *pair = task(plane));
         pairs
     }
 
@@ -197,12 +200,9 @@ impl Norm {
     /// `task(plane, channel, values)` for every plane of an output.
     fn write(&self, values: &mut [f32], task: impl Fn(usize, usize, &mut [f32]) + Send + Sync) {
         assert_eq!(values.len(), self.planes() * self.plane);
-        let images = values.par_chunks_mut((self.channels * self.plane).max(1)).enumerate();
-        images.for_each(|(image, values)| {
-            for (channel, values) in values.chunks_exact_mut(self.plane).enumerate() {
-                task(image * self.channels + channel, channel, values);
-            }
-        });
+        let planes = values.par_chunks_exact_mut(self.plane.max(1));
+        let planes = planes.with_min_len(self.planes_per_task()).enumerate();
+        planes.for_each(|(plane, values)| task(plane, plane % self.channels, values));
     }
 }
 

@@ -13,6 +13,8 @@ use super::simd::{MAX_LANES, Simd, dispatch};
 const TASK_VALUES: usize = 64 << 10;
 /// Up to this many pixel values are packed at once before anything is multiplied.
 const FEW_VALUES: usize = 1 << 20;
+/// From so many pixels on weights of which the rows lie side by side are packed.
+const MANY_PIXELS: usize = 512;
 /// Tasks wanted per thread.
 const TASKS_PER_THREAD: usize = 4;
 /// Most rows and lanes of a block.
@@ -79,6 +81,10 @@ struct Job<'a> {
     pointwise: &'a Pointwise<'a>,
     products: &'static Products,
     panels: Vec<Panel>,
+    /// Rows of the weights that are multiplied together.
+    blocks: Vec<Range<usize>>,
+    /// Block after block as `[source channel][row]`, or the weights are used as they are.
+    packed_weights: Option<Buffer>,
     target: Target,
     id: JobId,
 }
@@ -98,15 +104,38 @@ impl Pointwise<'_> {
             first_lane: vectors.start * lanes,
         };
         let panels = parts(pixels.div_ceil(lanes), products.vectors).map(panel).collect();
-        let target = Target::new(target);
-        Job { pointwise: self, products, panels, target, id: JobId::unique() }.run();
+        let blocks: Vec<Range<usize>> = parts(self.target_channels, products.rows).collect();
+        let is_worth_it = self.weight_steps[0] == 1 && pixels >= MANY_PIXELS;
+        let packed_weights = is_worth_it.then(|| self.pack_weights(&blocks));
+        let (target, id) = (Target::new(target), JobId::unique());
+        Job { pointwise: self, products, panels, blocks, packed_weights, target, id }.run();
+    }
+
+    /// Rows that lie side by side are far apart from one source channel to the next.
+    fn pack_weights(&self, blocks: &[Range<usize>]) -> Buffer {
+        let depth = self.source_channels;
+        let mut packed = Buffer::new(depth * self.target_channels);
+        let target = Target::new(packed.as_mut_slice());
+        let pieces: Vec<Range<usize>> = parts(depth, 64).collect();
+        for_each(pieces.len(), |piece| {
+            for k in pieces[piece].clone() {
+                let row = &self.weight[k * self.weight_steps[1]..][..self.target_channels];
+                for block in blocks {
+                    // SAFETY: these weights of this source channel belong to this task alone.
+                    unsafe {
+                        let start = block.start * depth + k * block.len();
+                        target.part(start, block.len()).copy_from_slice(&row[block.clone()]);
+                    }
+                }
+            }
+        });
+        packed
     }
 }
 
 impl Job<'_> {
     fn run(&self) {
         let depth = self.pointwise.source_channels;
-        let rows = self.pointwise.target_channels;
         let lanes: usize =
             self.panels.iter().map(|panel| panel.vectors).sum::<usize>() * self.products.lanes;
         let wanted = TASKS_PER_THREAD * rayon::current_num_threads();
@@ -121,12 +150,15 @@ impl Job<'_> {
             let packed = packed.as_slice();
             let pieces = wanted.div_ceil(self.panels.len());
             let row_parts: Vec<Range<usize>> =
-                parts(rows, rows.div_ceil(pieces).next_multiple_of(self.products.rows)).collect();
+                parts(self.blocks.len(), self.blocks.len().div_ceil(pieces)).collect();
             for_each(row_parts.len() * self.panels.len(), |task| {
                 let panel = &self.panels[task % self.panels.len()];
-                let rows = &row_parts[task / self.panels.len()];
-                // SAFETY: packed above; no two tasks write the same pixels of the same channels.
-                unsafe { self.multiply(panel, rows, packed[panel.first_lane * depth..].as_ptr()) }
+                let packed = packed[panel.first_lane * depth..].as_ptr();
+                for rows in &self.blocks[row_parts[task / self.panels.len()].clone()] {
+                    // SAFETY: packed above; no two tasks write the same pixels of the same
+                    // channels.
+                    unsafe { self.multiply(panel, rows, packed) }
+                }
             });
         } else {
             let most = self.products.vectors * self.products.lanes * depth;
@@ -143,9 +175,9 @@ impl Job<'_> {
                         for panel in panels {
                             self.pack(panel, packed.add(start(panel)));
                         }
-                        for rows in parts(rows, self.products.rows) {
+                        for rows in &self.blocks {
                             for panel in panels {
-                                self.multiply(panel, &rows, packed.add(start(panel)));
+                                self.multiply(panel, rows, packed.add(start(panel)));
                             }
                         }
                     }
@@ -182,7 +214,7 @@ impl Job<'_> {
         }
     }
 
-    /// Some target channels at the pixels of a panel.
+    /// One block of target channels at the pixels of a panel.
     ///
     /// # Safety
     /// `packed` must hold the panel, and no other task may write these pixels.
@@ -193,56 +225,55 @@ impl Job<'_> {
         let mut offsets = [0; MAX_WIDTH];
         let channels = pointwise.target_channels;
         let is_run = offsets_of(grid, channels, &panel.pixels, &mut offsets[..width]);
-        let block = |row: usize| Block {
-            a: pointwise.weight[row * pointwise.weight_steps[0]..].as_ptr(),
-            a_steps: pointwise.weight_steps,
+        let depth = pointwise.source_channels;
+        let (a, a_steps) = match &self.packed_weights {
+            Some(packed) => (packed.as_slice()[rows.start * depth..].as_ptr(), [1, rows.len()]),
+            None => {
+                let start = rows.start * pointwise.weight_steps[0];
+                (pointwise.weight[start..].as_ptr(), pointwise.weight_steps)
+            }
+        };
+        let block = Block {
+            a,
+            a_steps,
             b: packed,
             b_step: width,
             c: std::ptr::null_mut(),
             c_step: grid.plane,
-            depth: pointwise.source_channels,
+            depth,
             runs: 1,
             run_steps: [0; 2],
-            rows: 0,
+            rows: rows.len(),
             vectors: panel.vectors,
             start: match pointwise.bias {
-                Some(bias) => Start::Rows(bias[row..].as_ptr()),
+                Some(bias) => Start::Rows(bias[rows.start..].as_ptr()),
                 None => Start::Zero,
             },
             residual: None,
             is_relu: false,
         };
+        let start = rows.start * grid.plane;
         // SAFETY: all pixels and channels lie in the target and in the residual.
         unsafe {
             if is_run && panel.pixels.len() == width {
-                let start = rows.start * grid.plane + offsets[0];
-                let block = Block {
+                let start = start + offsets[0];
+                self.products.block(&Block {
                     c: self.target.pointer().add(start),
                     residual: pointwise.residual.map(|residual| residual[start..].as_ptr()),
                     is_relu: pointwise.is_relu,
-                    ..block(rows.start)
-                };
-                self.products.rows(&block, rows.len());
+                    ..block
+                });
                 return;
             }
             let mut sums = [0.0; MAX_ROWS * MAX_WIDTH];
-            for part in parts(rows.len(), self.products.rows) {
-                let first = rows.start + part.start;
-                let block =
-                    Block { c: sums.as_mut_ptr(), c_step: width, rows: part.len(), ..block(first) };
-                self.products.block(&block);
-                for row in 0..part.len() {
-                    let start = (first + row) * grid.plane;
-                    for (lane, offset) in offsets[..panel.pixels.len()].iter().enumerate() {
-                        let mut sum = sums[row * width + lane];
-                        if let Some(residual) = pointwise.residual {
-                            sum += residual[start + offset];
-                        }
-                        if pointwise.is_relu && sum < 0.0 {
-                            sum = 0.0;
-                        }
-                        *self.target.pointer().add(start + offset) = sum;
-                    }
+            self.products.block(&Block { c: sums.as_mut_ptr(), c_step: width, ..block });
+            for (row, sums) in sums.chunks_exact(width).take(rows.len()).enumerate() {
+                let start = start + row * grid.plane;
+                for (&sum, offset) in sums.iter().zip(&offsets[..panel.pixels.len()]) {
+                    let addend = pointwise.residual.map_or(0.0, |values| values[start + offset]);
+                    let sum = sum + addend;
+                    let sum = if pointwise.is_relu && sum < 0.0 { 0.0 } else { sum };
+                    *self.target.pointer().add(start + offset) = sum;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The weight gradient of a 1 x 1 convolution: a product of output gradients with transposed
 //! pixels.
 #![allow(unsafe_code, reason = "tasks write disjoint parts of shared memory")]
+#![allow(clippy::needless_range_loop, reason = "indices keep whole blocks in registers")]
 
 use std::ops::Range;
 

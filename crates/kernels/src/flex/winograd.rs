@@ -489,9 +489,7 @@ unsafe fn lift_filters<S: Simd, T: Transform>(filters: &Filters) {
                     }
                 }
                 S::transpose(&mut block);
-                for tap in 0..count {
-                    taps[first + tap] = block[tap];
-                }
+                taps[first..first + count].copy_from_slice(&block[..count]);
                 first += S::LANES;
             }
             if filters.is_flipped {
@@ -543,9 +541,7 @@ unsafe fn drain_filters<S: Simd, T: Transform>(filters: &Filters) {
             while first < 9 {
                 let count = S::LANES.min(9 - first);
                 let mut block = [S::splat(0.0); MAX_LANES];
-                for tap in 0..count {
-                    block[tap] = taps[first + tap];
-                }
+                block[..count].copy_from_slice(&taps[first..first + count]);
                 S::transpose(&mut block);
                 for lane in 0..S::LANES {
                     if lane < filters.lanes {
