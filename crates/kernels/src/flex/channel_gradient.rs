@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::matrix::{Block, Products, Start, parts};
 use super::parallel::{Target, for_each};
-use super::pointwise::Grid;
+use super::pixels::Grid;
 use super::pointwise_gradient::{Transposed, transpose_lanes};
 use super::pool::Buffer;
 use super::winograd_pass::row_len;

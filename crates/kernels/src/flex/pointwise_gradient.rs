@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::matrix::{Block, Products, Start, parts};
 use super::parallel::{JobId, Target, for_each, with_scratch};
-use super::pointwise::Grid;
+use super::pixels::Grid;
 use super::pool::Buffer;
 use super::simd::{MAX_LANES, Simd, dispatch};
 
