@@ -40,7 +40,7 @@ pub(crate) fn tolerance(
         (Quantity::Bfloat16, _) => 4e-2,
         (_, Arithmetic::Network) if is_tf32 => 3e-2,
         (_, Arithmetic::Products) if is_tf32 => 2e-3,
-        (Quantity::Forward, Arithmetic::Sums) => 5e-6,
+        (Quantity::Forward, Arithmetic::Sums) => 2e-6,
         (_, Arithmetic::Sums) => 1e-5,
         (_, Arithmetic::Products) => 3e-5, // Winograd's method in tiles of 4 x 4
         (Quantity::Forward, Arithmetic::Network) => 1e-4,
