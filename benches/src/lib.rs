@@ -27,6 +27,7 @@
 //! ```
 
 mod cases;
+pub mod detector;
 mod error;
 mod fit;
 mod harness;

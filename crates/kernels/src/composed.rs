@@ -99,3 +99,23 @@ pub fn sgd_step<const D: usize>(
     };
     (value - step.mul_scalar(lr), velocity)
 }
+
+/// Composed form of [`linear`](crate::linear).
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let [rows, _] = x.dims();
+    let [out_features, _] = weight.dims();
+    if rows == 0 {
+        // Some backends refuse a product of no rows.
+        return Tensor::zeros([0, out_features], &x.device());
+    }
+    let output = x.matmul(weight.transpose());
+    match bias {
+        Some(bias) => output + bias.unsqueeze(),
+        None => output,
+    }
+}
+
+/// Composed form of [`linear_relu`](crate::linear_relu).
+pub fn linear_relu(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    activation::relu(linear(x, weight, bias))
+}

@@ -44,6 +44,7 @@ mod form;
 mod host_read;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod level_rois;
+mod linear;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod loss_backend;
 mod random_mask;
@@ -60,6 +61,7 @@ pub use batch_norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
 pub use conv::{ConvOptions, conv2d, conv2d_bias_add_relu, conv2d_bias_relu};
 pub use form::{has_fused_forms, is_fused, runs_any_shape, set_fused};
 pub use host_read::{HostReadError, host_reads, read_back, read_floats};
+pub use linear::{linear, linear_relu};
 pub use random_mask::RandomMask;
 pub use roi_align::{Roi, RoiAlignOptions, RoiAxis, RoiExtent, roi_align};
 pub use sgd::{SgdTerms, sgd_step};

@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use longtail_kernels::{linear, linear_relu};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
@@ -61,10 +62,11 @@ impl Linear {
     /// - features: `[rows, num_features]`
     /// - output: `[rows, num_logits]`
     pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        let logits = features.matmul(self.weight.val().transpose());
-        match &self.bias {
-            Some(bias) => logits + bias.val().unsqueeze(),
-            None => logits,
-        }
+        linear(features, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+
+    /// [`forward`](Self::forward) and a ReLU in one pass.
+    pub(crate) fn forward_relu(&self, features: Tensor<2>) -> Tensor<2> {
+        linear_relu(features, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 }

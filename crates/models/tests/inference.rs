@@ -10,7 +10,7 @@ mod tiny;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use common::{tensor, weights};
-use formula::filled;
+use formula::{filled, gain};
 use longtail_models::{
     BackboneConfig, BoxHeadConfig, BoxLayersConfig, ClassifierConfig, DetectionConfig, Detector,
     DetectorBackboneConfig, DetectorConfig, FpnConfig, MaskHeadConfig, MaskRcnnConfig, NormConfig,
@@ -112,7 +112,9 @@ fn detectors_find_the_same() {
     ];
     for (name, config, loss, has_statistics) in cases {
         let detector = detector(&config, &loss, 3);
-        let detector = filled(detector, |path, shape| weights(path, shape, "bn2"));
+        let detector = filled(detector, |path, shape| {
+            weights(path, shape, "bn2").into_iter().map(|v| v * gain(path)).collect()
+        });
         let (plain, folded) = (detector.valid(), detector.for_inference());
         assert_eq!(num_statistics(&plain) > 0, has_statistics, "{name}");
         assert_eq!(num_statistics(&folded), 0, "{name}");

@@ -2,7 +2,6 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
 
 use crate::conv::ConvInit;
@@ -136,8 +135,7 @@ pub struct TwoFc {
 
 impl TwoFc {
     fn forward(&self, regions: Tensor<4>) -> Tensor<2> {
-        let x = relu(self.fc6.forward(regions.flatten(1, 3)));
-        relu(self.fc7.forward(x))
+        self.fc7.forward_relu(self.fc6.forward_relu(regions.flatten(1, 3)))
     }
 }
 
@@ -153,6 +151,6 @@ pub struct ConvFc {
 impl ConvFc {
     fn forward(&self, regions: Tensor<4>) -> Tensor<2> {
         let x = forward_blocks(&self.convs, regions);
-        relu(self.fc.forward(x.flatten(1, 3)))
+        self.fc.forward_relu(x.flatten(1, 3))
     }
 }
