@@ -66,7 +66,10 @@ fn outcome(
     let [rows] = losses.dims();
     let factors = vector((0..rows).map(|row| 0.25 + row as f32).collect(), &device());
     let gradients = (losses.clone() * factors.autodiff()).sum().backward();
-    Outcome { losses: values(losses), gradient: values(logits.grad(&gradients).unwrap()) }
+    Outcome {
+        losses: values(losses),
+        gradient: values(logits.grad(&gradients).expect("the logits are tracked")),
+    }
 }
 
 fn f64s(values: &[f32]) -> Vec<f64> {
@@ -183,7 +186,7 @@ fn sums_are_those_of_the_gradient() {
     let terms = SigmoidTerms { row_weights: None, factor: 1.0, ..all_terms(shape, RowSet::All) };
     let output = sigmoid_loss_with_sums(logits.clone(), class_labels(shape), terms);
     let gradients = output.losses.sum().backward();
-    let gradient = values(logits.grad(&gradients).unwrap());
+    let gradient = values(logits.grad(&gradients).expect("the logits are tracked"));
     let labels = classes(shape);
     let (mut positive, mut negative) = (vec![0.0; 10], vec![0.0; 10]);
     for (entry, slope) in gradient.into_iter().enumerate() {
@@ -286,7 +289,7 @@ fn no_rows() {
     assert_eq!(output.losses.dims(), [0]);
     assert_eq!(values(output.negative_sums), [0.0; 4]);
     let gradients = output.losses.sum().backward();
-    assert_eq!(logits.grad(&gradients).unwrap().dims(), [0, 4]);
+    assert_eq!(logits.grad(&gradients).expect("the logits are tracked").dims(), [0, 4]);
 }
 
 #[test]
@@ -303,7 +306,7 @@ fn all_bits() -> Vec<u8> {
     let terms = all_terms(shape, RowSet::Foreground);
     let output = sigmoid_loss_with_sums(logits.clone(), class_labels(shape), terms);
     let gradients = (output.losses.clone() * 3.0).sum().backward();
-    let gradient = logits.grad(&gradients).unwrap();
+    let gradient = logits.grad(&gradients).expect("the logits are tracked");
     [
         values(output.losses),
         values(gradient),
