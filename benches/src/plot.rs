@@ -11,7 +11,6 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::BenchError;
 use crate::fit::{LARGE_BYTES, points};
-use crate::markdown::digits;
 use crate::report::{Record, Report, Session, Side};
 use crate::summary::geometric_mean;
 use crate::work::{Suite, Work};
@@ -125,6 +124,12 @@ fn row_name(record: &Record) -> String {
     }
 }
 
+/// A tick in as few digits as it has: `0.01`, `2`, `100`.
+fn round(value: f64) -> String {
+    let rounded: Result<f64, _> = format!("{value:.2e}").parse();
+    rounded.unwrap_or(value).to_string()
+}
+
 fn style(size: i32) -> TextStyle<'static> {
     TextStyle::from((FONT, size).into_font()).color(&INK)
 }
@@ -153,7 +158,7 @@ fn ratios(area: &Area, rows: &[RatioRow], sessions: &[Session]) -> Drawn {
         .disable_y_mesh()
         .y_labels(0)
         .x_labels(8)
-        .x_label_formatter(&|value| digits(*value))
+        .x_label_formatter(&|value| round(*value))
         .light_line_style(WHITE.mix(0.0))
         .bold_line_style(GRID)
         .axis_style(AXIS)
@@ -210,6 +215,8 @@ fn logits(area: &Area, session: &Session) -> Drawn {
     area.draw_text(&title, &style(18), (20, 14))?;
     let mut chart = ChartBuilder::on(area)
         .margin_top(46)
+        .margin_left(16)
+        .margin_bottom(8)
         .margin_right(210)
         .x_label_area_size(46)
         .y_label_area_size(70)
@@ -222,7 +229,7 @@ fn logits(area: &Area, session: &Session) -> Drawn {
         .x_desc("logits; the line is at 16 MiB")
         .y_desc("nanoseconds per logit")
         .x_label_formatter(&|value| format!("{value:.0e}"))
-        .y_label_formatter(&|value| digits(*value))
+        .y_label_formatter(&|value| round(*value))
         .light_line_style(WHITE.mix(0.0))
         .bold_line_style(GRID)
         .axis_style(AXIS)
