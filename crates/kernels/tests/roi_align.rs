@@ -5,7 +5,7 @@ mod reference;
 
 use burn::tensor::{Device, Tensor};
 use longtail_kernels::{Roi, RoiAlignOptions, composed, roi_align};
-use longtail_testing::{assert_close, device, values};
+use longtail_testing::{assert_close, device, is_flex, values};
 use reference::{numbers, tensor};
 
 type RoiAlign = fn(&[Tensor<4>], &[Roi], &RoiAlignOptions) -> Tensor<4>;
@@ -261,6 +261,9 @@ fn same_bits_with_any_number_of_threads() {
 /// Runs tests above once more in processes of their own, limited to other instruction sets.
 #[test]
 fn other_instruction_sets() {
+    if !is_flex() {
+        return;
+    }
     for limit in ["avx2", "portable"] {
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["values_and_gradients", "same_bits"])

@@ -9,6 +9,12 @@ pub fn device() -> Device {
     Device::default()
 }
 
+/// Whether the device under test is `flex`, the CPU backend in pure Rust. Others round logarithms
+/// their own way, and what concerns threads and vector instructions does not concern them.
+pub fn is_flex() -> bool {
+    device() == Device::flex()
+}
+
 /// The folder with development data (`data/`, `golden/`), or `None` with a message on stderr.
 ///
 /// `LONGTAIL_DATA` names it; by default it is `shared` beside the workspace.

@@ -1,8 +1,10 @@
 //! Fused forms for the devices of CubeCL: CUDA, ROCm, Vulkan, Metal, WebGPU and CubeCL's own CPU
-//! runtime. Each kernel is written once and compiled for the device at its first launch.
+//! runtime. Each kernel is written once and compiled for the device at its first launch, for each
+//! set of `comptime` arguments anew.
 //!
 //! A sum is made by one unit, or by the units of one cube in a fixed order, and no kernel uses
-//! atomics: the same input gives the same bits on the same device.
+//! atomics: the same input gives the same bits on the same device. No kernel reads more than seven
+//! buffers; WebGPU promises eight, and CubeCL takes one for shapes.
 
 mod loss;
 mod reduce;
@@ -13,4 +15,5 @@ mod sigmoid_kernels;
 mod sigmoid_loss;
 mod softmax_kernels;
 mod softmax_loss;
+mod softmax_row;
 mod tensor;

@@ -5,7 +5,8 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::rows::{Rows, contiguous_inputs};
-use super::softmax_kernels::{Form, NumbersLaunch, gradient_kernel, losses_kernel};
+use super::softmax_kernels::{gradient_kernel, losses_kernel};
+use super::softmax_row::{Form, NumbersLaunch};
 use crate::loss_backend::{LossInputs, ShiftConfig, SoftmaxConfig};
 
 /// The numbers of a configuration.
@@ -34,6 +35,7 @@ fn numbers(rows: &Rows, config: &SoftmaxConfig) -> NumbersLaunch {
         key[0],
         key[1],
         bound,
+        f32::NAN,
     )
 }
 
