@@ -20,6 +20,8 @@ struct Cli {
 enum Command {
     /// Train a recipe: weights, metrics and a report go to a run folder.
     Train(commands::train::Args),
+    /// Train several recipes over several seeds, and put the results into one table.
+    Compare(commands::compare::Args),
     /// Evaluate a run on its test set, or detections in a file against annotations.
     Evaluate(commands::evaluate::Args),
     /// Classify images, or detect objects in them, with a run's model.
@@ -41,6 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => commands::train::run(args),
+        Command::Compare(args) => commands::compare::run(args),
         Command::Evaluate(args) => commands::evaluate::run(args),
         Command::Predict(args) => commands::predict::run(args),
         Command::Data(command) => commands::data::run(command),

@@ -193,8 +193,8 @@ mod tests {
     const RECIPE: &str = r#"
         batch_size = 16
         epochs = 1
-        dataset.source = { kind = "synthetic", num_classes = 3, head_count = 12, imbalance = 4.0, test_per_class = 4 }
-        model = { architecture = "resnet20" }
+        dataset.source = { kind = "synthetic", image_size = 32, head_count = 12, imbalance = 4.0, test_count = 2 }
+        model.backbone = "cifar-resnet20"
         loss.method = "cross-entropy"
         optimizer = { kind = "sgd", lr = 0.05 }
     "#;
