@@ -109,11 +109,15 @@ impl Record {
 /// A computation on a device, which has no autodiff yet.
 pub(crate) type Compute = Box<dyn Fn(&Device, &mut Record) -> Result<(), ConformanceError>>;
 
+/// Draws of a network; odd, for the median.
+const NUM_DRAWS: usize = 5;
+
 /// A case of the suite.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) arithmetic: Arithmetic,
-    pub(crate) compute: Compute,
+    /// One for each draw of inputs; the median of their errors counts.
+    pub(crate) draws: Vec<Compute>,
     /// The same outputs by a float64 loop.
     pub(crate) host: Option<Record>,
 }
@@ -125,7 +129,20 @@ impl Case {
         arithmetic: Arithmetic,
         compute: impl Fn(&Device, &mut Record) -> Result<(), ConformanceError> + 'static,
     ) -> Self {
-        Self { name: name.into(), arithmetic, compute: Box::new(compute), host: None }
+        Self { name: name.into(), arithmetic, draws: vec![Box::new(compute)], host: None }
+    }
+
+    /// A network, with several draws of inputs and weights: rounding moves some value of some draw
+    /// over the kink of a ReLU, which changes gradients by far more than rounding. A fault is in all.
+    pub(crate) fn network<F>(name: impl Into<String>, compute: F) -> Self
+    where
+        F: Fn(&Device, &mut Record, usize) -> Result<(), ConformanceError> + Copy + 'static,
+    {
+        let draw = |draw: usize| -> Compute {
+            Box::new(move |device, record| compute(device, record, draw))
+        };
+        let draws = (0..NUM_DRAWS).map(draw).collect();
+        Self { name: name.into(), arithmetic: Arithmetic::Network, draws, host: None }
     }
 
     /// The case with what a loop on the host says of it.

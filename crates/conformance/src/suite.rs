@@ -79,8 +79,8 @@ fn columns(devices: &[DeviceUnderTest]) -> Vec<(&DeviceUnderTest, Form)> {
 
 /// How a case ended on a device.
 enum Outcome {
-    /// With these outputs.
-    Done(Record),
+    /// With the outputs of each draw.
+    Done(Vec<Record>),
     /// The device does not have what the case is about.
     NotThere,
     /// With this problem.
@@ -88,12 +88,15 @@ enum Outcome {
 }
 
 fn outcome(case: &Case, device: &Device) -> Outcome {
-    let compute = || {
-        let mut record = Record::default();
-        (case.compute)(device, &mut record).map(|()| record)
+    let compute = || -> Result<Vec<Record>, ConformanceError> {
+        let draws = case.draws.iter().map(|compute| {
+            let mut record = Record::default();
+            compute(device, &mut record).map(|()| record)
+        });
+        draws.collect()
     };
     match catch_unwind(AssertUnwindSafe(compute)) {
-        Ok(Ok(record)) => Outcome::Done(record),
+        Ok(Ok(records)) => Outcome::Done(records),
         Ok(Err(ConformanceError::NotThere { .. })) => Outcome::NotThere,
         Ok(Err(error)) => Outcome::Failed(error.to_string()),
         Err(panic) => Outcome::Failed(message(panic.as_ref())),
@@ -108,19 +111,19 @@ fn message(panic: &(dyn Any + Send)) -> String {
 
 /// One row per quantity; one row that says why where there is no reference.
 fn rows_of(case: &Case, columns: &[(&DeviceUnderTest, Form)], outcomes: &[Outcome]) -> Vec<Row> {
-    let reference = case.host.as_ref().or_else(|| match outcomes.first() {
-        Some(Outcome::Done(record)) => Some(record),
-        _ => None,
-    });
-    let empty = Record::default();
+    let reference: &[Record] = match (&case.host, outcomes.first()) {
+        (Some(host), _) => std::slice::from_ref(host),
+        (None, Some(Outcome::Done(records))) => records,
+        _ => &[],
+    };
     let mut quantities: Vec<Quantity> = Vec::new();
-    for (quantity, _) in &reference.unwrap_or(&empty).outputs {
+    for (quantity, _) in reference.iter().flat_map(|record| &record.outputs) {
         if !quantities.contains(quantity) {
             quantities.push(*quantity);
         }
     }
-    // Half precision that the first device lacks, or a first device that failed.
-    if reference.is_none() {
+    if reference.is_empty() {
+        // The first device failed.
         quantities.push(Quantity::Forward);
     }
     let cells: Vec<Vec<Cell>> = columns
@@ -143,21 +146,22 @@ fn cells(
     case: &Case,
     device: &DeviceUnderTest,
     outcome: &Outcome,
-    reference: Option<&Record>,
+    reference: &[Record],
     quantities: &[Quantity],
 ) -> Vec<Cell> {
     let known = known_fault(&device.name, &case.name);
     let errors = match (outcome, reference) {
-        (Outcome::Done(record), Some(reference)) => Ok(errors(record, reference)),
-        (Outcome::Done(_), None) => Err("nothing to compare with".to_owned()),
+        (Outcome::Done(_), []) => Err("nothing to compare with".to_owned()),
+        (Outcome::Done(records), _) => {
+            let draws = records.iter().zip(reference);
+            Ok(draws.map(|(record, reference)| errors(record, reference)).collect::<Vec<_>>())
+        }
         (Outcome::NotThere, _) => Ok(Vec::new()),
         (Outcome::Failed(problem), _) => Err(problem.clone()),
     };
     let cell = |&quantity: &Quantity| {
         let tolerance = tolerance(case.arithmetic, quantity, device.products());
-        let error = errors.as_ref().ok().and_then(|errors| {
-            errors.iter().find(|(known, _)| *known == quantity).map(|(_, error)| *error)
-        });
+        let error = errors.as_ref().ok().and_then(|draws| median(draws, quantity));
         let verdict = match (&errors, error, known) {
             (_, Some(error), _) if error <= tolerance => Verdict::Passed,
             _ if matches!(outcome, Outcome::NotThere) => Verdict::NotThere,
@@ -168,4 +172,28 @@ fn cells(
         Cell { error, tolerance, verdict }
     };
     quantities.iter().map(cell).collect()
+}
+
+/// The median error of a quantity over the draws.
+fn median(draws: &[Vec<(Quantity, f64)>], quantity: Quantity) -> Option<f64> {
+    let of_draw = |errors: &Vec<(Quantity, f64)>| {
+        errors.iter().find(|(known, _)| *known == quantity).map(|(_, error)| *error)
+    };
+    let mut errors: Vec<f64> = draws.iter().filter_map(of_draw).collect();
+    errors.sort_by(f64::total_cmp);
+    errors.get(errors.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_the_draws_counts() {
+        let draw = |error: f64| vec![(Quantity::Forward, 1.0), (Quantity::Gradient, error)];
+        let draws = [draw(3.0), draw(f64::INFINITY), draw(1.0)];
+        assert_eq!(median(&draws, Quantity::Gradient), Some(3.0));
+        assert_eq!(median(&draws, Quantity::Losses), None);
+        assert_eq!(median(&[], Quantity::Forward), None);
+    }
 }

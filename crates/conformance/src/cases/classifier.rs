@@ -12,7 +12,6 @@ use super::parameters::{record_gradients, record_weights};
 use crate::case::{Case, Quantity, Record};
 use crate::error::ConformanceError;
 use crate::input::tensor;
-use crate::tolerance::Arithmetic::Network;
 
 /// Steps of the cases that train.
 pub(crate) const NUM_STEPS: usize = 3;
@@ -20,18 +19,19 @@ const LABELS: [usize; 5] = [0, 0, 1, 2, 0];
 const LR: f64 = 0.02;
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new("classifier, three steps", Network, train)]
+    vec![Case::network("classifier, three steps", train)]
 }
 
-fn train(device: &Device, record: &mut Record) -> Result<(), ConformanceError> {
+fn train(device: &Device, record: &mut Record, draw: usize) -> Result<(), ConformanceError> {
     let device = &device.clone().autodiff();
     let counts = ClassCounts::from_labels([0, 0, 0, 0, 0, 0, 1, 1, 2], 3)?;
     let mut loss = ClassificationLossConfig::Seesaw(Default::default()).init(&counts, device)?;
     let config = ClassifierConfig::new(BackboneConfig::CifarResNet20);
-    let mut model = config.init(loss.num_logits(), loss.prior_bias(), 7, device)?;
+    let mut model = config.init(loss.num_logits(), loss.prior_bias(), draw as u64, device)?;
     let mut optimizer = OptimizerConfig::sgd(LR).init();
     for step in 0..NUM_STEPS {
-        let images = tensor(&format!("images {step}"), [LABELS.len(), 3, 12, 12], device);
+        let name = format!("images {step} of draw {draw}");
+        let images = tensor(&name, [LABELS.len(), 3, 12, 12], device);
         let labels = RowLabels::from_host(&LABELS, loss.num_labels(), device)?;
         let logits = model.forward(images);
         let output = loss.forward(logits.clone(), labels)?;

@@ -20,7 +20,6 @@ use super::parameters::{filled, record_gradients, record_weights};
 use crate::case::{Case, Found, Output, Quantity, Record};
 use crate::error::ConformanceError;
 use crate::input::tensor;
-use crate::tolerance::Arithmetic::Network;
 
 const SIZE: [usize; 2] = [64, 96];
 const LR: f64 = 1e-3;
@@ -30,11 +29,11 @@ pub(crate) fn cases() -> Vec<Case> {
         [("Faster R-CNN", faster_rcnn), ("Mask R-CNN", mask_rcnn), ("RetinaNet", retinanet)];
     let cases = detectors.into_iter().flat_map(|(name, config)| {
         [
-            Case::new(format!("{name}, detections"), Network, move |device, record| {
-                detect(&config(), device, record)
+            Case::network(format!("{name}, detections"), move |device, record, draw| {
+                detect(&config(), device, record, draw)
             }),
-            Case::new(format!("{name}, three steps"), Network, move |device, record| {
-                train(&config(), device, record)
+            Case::network(format!("{name}, three steps"), move |device, record, draw| {
+                train(&config(), device, record, draw)
             }),
         ]
     });
@@ -102,18 +101,22 @@ fn retinanet() -> DetectorConfig {
     DetectorConfig::RetinaNet(config)
 }
 
-fn detector(config: &DetectorConfig, device: &Device) -> Result<Detector, ConformanceError> {
+fn detector(
+    config: &DetectorConfig,
+    device: &Device,
+    draw: usize,
+) -> Result<Detector, ConformanceError> {
     let counts: Vec<u64> = vec![400, 200, 90, 30, 8];
     let counts = ClassCounts::new(counts.clone(), counts, 1000)?;
     let tail = TailRule::ImageCountAtMost(10);
     let loss = EqualizationConfig { tail, ..Default::default() };
     let loss = ClassificationLossConfig::Equalization(loss).init(&counts, device)?;
-    Ok(filled(config.init(loss, 3, device)?))
+    Ok(filled(config.init(loss, 3, device)?, draw))
 }
 
 /// Two images, the second padded.
-fn images(step: usize, device: &Device) -> ImageBatch {
-    let images = tensor(&format!("images {step}"), [2, 3, SIZE[0], SIZE[1]], device);
+fn images(step: usize, device: &Device, draw: usize) -> ImageBatch {
+    let images = tensor(&format!("images {step} of draw {draw}"), [2, 3, SIZE[0], SIZE[1]], device);
     ImageBatch { images, sizes: vec![SIZE, [50, 70]] }
 }
 
@@ -133,9 +136,10 @@ fn detect(
     config: &DetectorConfig,
     device: &Device,
     record: &mut Record,
+    draw: usize,
 ) -> Result<(), ConformanceError> {
-    let detector = detector(config, device)?.valid();
-    let found = detector.predict(&images(0, device))?.into_iter().enumerate();
+    let detector = detector(config, device, draw)?.valid();
+    let found = detector.predict(&images(0, device, draw))?.into_iter().enumerate();
     let found = found.flat_map(|(image, found)| {
         found.into_iter().map(move |one| Found {
             image,
@@ -153,12 +157,13 @@ fn train(
     config: &DetectorConfig,
     device: &Device,
     record: &mut Record,
+    draw: usize,
 ) -> Result<(), ConformanceError> {
     let device = &device.clone().autodiff();
-    let mut detector = detector(config, device)?;
+    let mut detector = detector(config, device, draw)?;
     let mut optimizer = OptimizerConfig::sgd(LR).init();
     for step in 0..NUM_STEPS {
-        let batch = images(step, device);
+        let batch = images(step, device, draw);
         let before = host_reads();
         let key = StepKey { seed: 1, step: step as u64 };
         let losses = detector.losses(&batch, &objects(), key)?;

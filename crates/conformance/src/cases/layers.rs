@@ -30,53 +30,51 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A convolution of `[2, in, 9, 11]`.
+/// A convolution of two images.
 struct Convolution {
     name: &'static str,
     channels: [usize; 2],
+    size: [usize; 2],
     kernel: usize,
     stride: usize,
     padding: usize,
 }
 
-const CONVOLUTIONS: [Convolution; 5] = [
-    Convolution { name: "convolution 3x3", channels: [6, 9], kernel: 3, stride: 1, padding: 1 },
-    Convolution {
-        name: "convolution 3x3, stride 2",
-        channels: [5, 8],
-        kernel: 3,
-        stride: 2,
-        padding: 1,
-    },
-    Convolution { name: "convolution 1x1", channels: [7, 10], kernel: 1, stride: 1, padding: 0 },
-    Convolution {
-        name: "convolution 1x1, stride 2",
-        channels: [8, 6],
-        kernel: 1,
-        stride: 2,
-        padding: 0,
-    },
-    Convolution {
-        name: "convolution 7x7, stride 2",
-        channels: [3, 8],
-        kernel: 7,
-        stride: 2,
-        padding: 3,
-    },
+const fn convolution(
+    name: &'static str,
+    channels: [usize; 2],
+    size: [usize; 2],
+    [kernel, stride, padding]: [usize; 3],
+) -> Convolution {
+    Convolution { name, channels, size, kernel, stride, padding }
+}
+
+/// Kernel, stride and padding of the layers of a ResNet with a pyramid, on maps of several sizes.
+const CONVOLUTIONS: [Convolution; 11] = [
+    convolution("convolution 3x3", [6, 9], [9, 11], [3, 1, 1]),
+    convolution("convolution 3x3, 16 x 24", [8, 8], [16, 24], [3, 1, 1]),
+    convolution("convolution 3x3, 4 x 6", [32, 32], [4, 6], [3, 1, 1]),
+    convolution("convolution 3x3, 2 x 3", [64, 8], [2, 3], [3, 1, 1]),
+    convolution("convolution 3x3, 1 x 2", [8, 8], [1, 2], [3, 1, 1]),
+    convolution("convolution 3x3, one pixel", [8, 45], [1, 1], [3, 1, 1]),
+    convolution("convolution 3x3, stride 2", [5, 8], [9, 11], [3, 2, 1]),
+    convolution("convolution 3x3, stride 2, 2 x 3", [8, 8], [2, 3], [3, 2, 1]),
+    convolution("convolution 1x1", [7, 10], [9, 11], [1, 1, 0]),
+    convolution("convolution 1x1, stride 2", [8, 6], [9, 11], [1, 2, 0]),
+    convolution("convolution 7x7, stride 2", [3, 8], [9, 11], [7, 2, 3]),
 ];
 const BATCH: usize = 2;
-const SIZE: [usize; 2] = [9, 11];
 
 impl Convolution {
     fn out_size(&self) -> [usize; 2] {
-        SIZE.map(|size| (size + 2 * self.padding - self.kernel) / self.stride + 1)
+        self.size.map(|size| (size + 2 * self.padding - self.kernel) / self.stride + 1)
     }
 
     fn shapes(&self) -> ([usize; 4], [usize; 4], [usize; 4]) {
         let [inputs, outputs] = self.channels;
         let [out_height, out_width] = self.out_size();
         (
-            [BATCH, inputs, SIZE[0], SIZE[1]],
+            [BATCH, inputs, self.size[0], self.size[1]],
             [outputs, inputs, self.kernel, self.kernel],
             [BATCH, outputs, out_height, out_width],
         )
@@ -126,10 +124,12 @@ impl Convolution {
                 let place = |out: usize, offset: usize, size: usize| {
                     (out * self.stride + offset).checked_sub(self.padding).filter(|&p| p < size)
                 };
-                let (Some(v), Some(u)) = (place(row, i, SIZE[0]), place(column, j, SIZE[1])) else {
+                let (Some(v), Some(u)) =
+                    (place(row, i, self.size[0]), place(column, j, self.size[1]))
+                else {
                     continue;
                 };
-                let from = ((image * x_shape[1] + source) * SIZE[0] + v) * SIZE[1] + u;
+                let from = ((image * x_shape[1] + source) * self.size[0] + v) * self.size[1] + u;
                 let by = channel * x_shape[1] * self.kernel * self.kernel + tap;
                 y[at] += x[from] * weight[by];
                 dx[from] += weight[by] * g;

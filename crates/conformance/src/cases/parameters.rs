@@ -10,11 +10,12 @@ use crate::input::values;
 
 /// Gives every matrix and convolution weights by formula, as large as in a trained network, so that
 /// scores are apart from each other.
-pub(crate) fn filled<M: Module>(module: M) -> M {
-    module.map(&mut Fill { num_filled: 0 })
+pub(crate) fn filled<M: Module>(module: M, draw: usize) -> M {
+    module.map(&mut Fill { draw, num_filled: 0 })
 }
 
 struct Fill {
+    draw: usize,
     num_filled: usize,
 }
 
@@ -28,7 +29,8 @@ impl ModuleMapper for Fill {
         // Linear layers are `[inputs, outputs]`, convolutions `[outputs, inputs, height, width]`.
         let num_inputs = if D == 2 { shape[0] } else { shape[1..].iter().product() };
         let limit = (3.0 / num_inputs.max(1) as f32).sqrt();
-        let values = values(&format!("weights {}", self.num_filled), shape.iter().product());
+        let name = format!("weights {} of draw {}", self.num_filled, self.draw);
+        let values = values(&name, shape.iter().product());
         let values: Vec<f32> = values.into_iter().map(|value| value * limit).collect();
         param.map(|old| {
             let new = Tensor::from_data(TensorData::new(values, shape), &old.device());
