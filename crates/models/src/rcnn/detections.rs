@@ -188,12 +188,12 @@ mod tests {
         // Few different scores, so that many are equal.
         let mut value = || (rng.uniform(0.0, 12.0).floor() / 12.0) as f32;
         let values: Vec<f32> = (0..60 * 6).map(|_| value()).collect();
-        let all = DetectionConfig { score_threshold: 0.0, nms_threshold: 0.3, max_per_image: 999 };
+        let all = DetectionConfig { score_threshold: 0.0, nms_threshold: 0.6, max_per_image: 999 };
         let all = run(&values, &boxes, all);
         assert!((20..110).contains(&all.len()), "{}", all.len()); // of 120 candidates
         for max_per_image in 1..=all.len() {
             let config =
-                DetectionConfig { score_threshold: 0.0, nms_threshold: 0.3, max_per_image };
+                DetectionConfig { score_threshold: 0.0, nms_threshold: 0.6, max_per_image };
             assert_eq!(run(&values, &boxes, config), all[..max_per_image], "{max_per_image}");
         }
     }
