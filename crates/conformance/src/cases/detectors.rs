@@ -24,8 +24,10 @@ use crate::input::tensor;
 const SIZE: [usize; 2] = [64, 96];
 const LR: f64 = 1e-3;
 
+type Named = (&'static str, fn() -> DetectorConfig);
+
 pub(crate) fn cases() -> Vec<Case> {
-    let detectors: [(&str, fn() -> DetectorConfig); 3] =
+    let detectors: [Named; 3] =
         [("Faster R-CNN", faster_rcnn), ("Mask R-CNN", mask_rcnn), ("RetinaNet", retinanet)];
     let cases = detectors.into_iter().flat_map(|(name, config)| {
         [

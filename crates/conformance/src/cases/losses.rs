@@ -176,8 +176,8 @@ fn two_batches(
         record.tensor(Quantity::Forward, loss.scores(logits)?)?;
         loss.apply(output.update)?;
     }
-    let state = loss.state().into_iter();
-    state.map(|(_, value)| record.tensor(Quantity::Weights, value)).collect()
+    let mut state = loss.state().into_iter();
+    state.try_for_each(|(_, value)| record.tensor(Quantity::Weights, value))
 }
 
 /// A loss of 0, and a gradient without a row.
