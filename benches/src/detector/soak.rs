@@ -28,6 +28,9 @@ head_count = 30
 test_instances = 2
 object_size = [16, 24]
 
+[transforms.preprocess.resize]
+rule = "none"
+
 [model]
 kind = "mask-rcnn"
 fpn.channels = 16
