@@ -18,6 +18,12 @@ pub enum Stream {
     Anchors,
     /// Choice of regions of interest for the losses.
     Rois,
+    /// Choice of rows of other groups in Balanced Group Softmax.
+    OtherRows,
+    /// Choice of the images that are held out for validation.
+    Validation,
+    /// Draws of a meta sampler.
+    MetaDraw,
 }
 
 /// ChaCha8 keyed by (seed, stream, epoch, index).
