@@ -5,13 +5,15 @@ use longtail_losses::StatisticsUpdate;
 
 /// Keys the random choice of anchors and regions: the same key, the same choice.
 ///
-/// The position of an image in its batch joins the key.
+/// The position of an image in its batch joins the key, counted from `first_image`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepKey {
     /// Seed of the run.
     pub seed: u64,
     /// Number of the training step, or of the micro-batch.
     pub step: u64,
+    /// Position of the first image, if this is a part of a larger batch; else 0.
+    pub first_image: u64,
 }
 
 /// The losses of a batch by name, and its part in the statistics of the classification losses.
@@ -21,6 +23,9 @@ pub struct DetectorLosses {
     /// `loss_classifier`, `loss_box_reg`, `loss_mask`; a cascade adds `_stage1` to `_stage3` to the
     /// losses of its box heads. RetinaNet: `classification`, `bbox_regression`.
     pub losses: Vec<(&'static str, Tensor<1>)>,
+    /// What each of the losses was divided by, at least 1: anchors, regions or positives of the
+    /// batch. The loss of two batches together is the mean weighted by these counts.
+    pub counts: Vec<usize>,
     /// For [`Detector::apply`](crate::Detector::apply), after the step: one per classification loss.
     pub updates: Vec<StatisticsUpdate>,
 }

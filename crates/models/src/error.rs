@@ -47,8 +47,10 @@ pub enum ModelError {
         /// What to do about it.
         hint: &'static str,
     },
-    /// Only a linear head can be tau-normalised.
-    #[error("a {head} head can't be tau-normalised: that needs the weights of a linear head")]
+    /// Only a linear head can be tau-normalised or scaled.
+    #[error(
+        "a {head} head can't be tau-normalised or scaled: that needs the weights of a linear head"
+    )]
     NotLinear {
         /// Kind of head.
         head: &'static str,

@@ -7,10 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::cosine::{Cosine, CosineConfig};
 use crate::error::ModelError;
 use crate::linear::{Linear, LinearConfig};
+use crate::nearest_mean::{NearestMean, NearestMeanConfig};
+use crate::scaled_linear::{ScaledLinear, ScaledLinearConfig};
 use crate::tau_normalized::{TauNormalized, TauNormalizedConfig};
 use crate::weight_init::WeightInit;
 
-/// Which classifier sits on the features: `kind = "linear" | "cosine" | "tau-normalized"`.
+/// Which classifier sits on the features: `kind = "linear" | "cosine" | "tau-normalized" |
+/// "scaled-linear" | "nearest-mean"`. The last three belong to second stages of training: they are
+/// made from a trained classifier or from features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum HeadConfig {
@@ -20,6 +24,10 @@ pub enum HeadConfig {
     Cosine(CosineConfig),
     /// See [`TauNormalized`].
     TauNormalized(TauNormalizedConfig),
+    /// See [`ScaledLinear`].
+    ScaledLinear(ScaledLinearConfig),
+    /// See [`NearestMean`].
+    NearestMean(NearestMeanConfig),
 }
 
 impl Default for HeadConfig {
@@ -52,6 +60,16 @@ impl HeadConfig {
             Self::TauNormalized(c) => {
                 ClassifierHead::TauNormalized(c.init(features, logits, bias, init)?)
             }
+            Self::ScaledLinear(c) => {
+                ClassifierHead::ScaledLinear(c.init(features, logits, bias, init)?)
+            }
+            Self::NearestMean(c) => match bias {
+                None => ClassifierHead::NearestMean(c.init(features, logits, init)),
+                Some(prior_bias) => {
+                    let (head, hint) = ("nearest-mean", " by definition");
+                    return Err(ModelError::BiasRequired { head, prior_bias, hint });
+                }
+            },
         })
     }
 }
@@ -65,6 +83,10 @@ pub enum ClassifierHead {
     Cosine(Cosine),
     /// A trained linear head with shortened rows.
     TauNormalized(TauNormalized),
+    /// A trained linear head with a learned scale per class.
+    ScaledLinear(ScaledLinear),
+    /// Means of classes.
+    NearestMean(NearestMean),
 }
 
 impl ClassifierHead {
@@ -76,6 +98,8 @@ impl ClassifierHead {
             Self::Linear(head) => head.forward(features),
             Self::Cosine(head) => head.forward(features),
             Self::TauNormalized(head) => head.forward(features),
+            Self::ScaledLinear(head) => head.forward(features),
+            Self::NearestMean(head) => head.forward(features),
         }
     }
 
@@ -85,6 +109,8 @@ impl ClassifierHead {
             Self::Linear(_) => "linear",
             Self::Cosine(_) => "cosine",
             Self::TauNormalized(_) => "tau-normalized",
+            Self::ScaledLinear(_) => "scaled-linear",
+            Self::NearestMean(_) => "nearest-mean",
         }
     }
 
@@ -94,6 +120,8 @@ impl ClassifierHead {
             Self::Linear(head) => &head.weight,
             Self::Cosine(head) => &head.weight,
             Self::TauNormalized(head) => &head.weight,
+            Self::ScaledLinear(head) => &head.weight,
+            Self::NearestMean(head) => &head.means,
         };
         weight.dims()[0]
     }
@@ -101,13 +129,26 @@ impl ClassifierHead {
     /// The head with the weights of this linear or tau-normalised one and exponent `tau`.
     ///
     /// # Errors
-    /// If this is a cosine head, or `tau` is negative or not finite.
+    /// If this is another head, or `tau` is negative or not finite.
     pub fn tau_normalized(&self, tau: f64) -> Result<Self, ModelError> {
         let weight = match self {
             Self::Linear(head) => &head.weight,
             Self::TauNormalized(head) => &head.weight,
-            Self::Cosine(_) => return Err(ModelError::NotLinear { head: self.name() }),
+            _ => return Err(ModelError::NotLinear { head: self.name() }),
         };
         Ok(Self::TauNormalized(TauNormalized::new(weight.clone(), tau)?))
+    }
+
+    /// The weights of this linear head with a scale of 1 per class, ready to be learned.
+    ///
+    /// # Errors
+    /// If this is another head.
+    pub fn scaled(&self, scale_bias: bool) -> Result<Self, ModelError> {
+        match self {
+            Self::Linear(head) => {
+                Ok(Self::ScaledLinear(ScaledLinear::new(head.clone(), scale_bias)))
+            }
+            _ => Err(ModelError::NotLinear { head: self.name() }),
+        }
     }
 }

@@ -47,6 +47,7 @@ mod head;
 mod held_loss;
 mod host;
 mod linear;
+mod nearest_mean;
 mod norm;
 mod raw_detection;
 mod rcnn;
@@ -56,6 +57,7 @@ mod retinanet;
 mod retinanet_config;
 mod retinanet_detections;
 mod retinanet_head;
+mod scaled_linear;
 mod tau_normalized;
 mod weight_file;
 mod weight_fit;
@@ -83,6 +85,7 @@ pub use frozen_batch_norm::FrozenBatchNorm2d;
 pub use group_norm::GroupNorm;
 pub use head::{ClassifierHead, HeadConfig};
 pub use linear::{Linear, LinearConfig};
+pub use nearest_mean::{MeanDistance, MeanFeatures, NearestMean, NearestMeanConfig};
 pub use norm::{Norm, NormConfig, NormStatistics};
 pub use raw_detection::RawDetection;
 pub use rcnn::{
@@ -99,6 +102,7 @@ pub use retinanet_detections::RetinaNetDetectionConfig;
 pub use retinanet_head::{
     ClassificationTower, RegressionTower, RetinaNetHead, RetinaNetHeadConfig, RetinaNetOutput,
 };
+pub use scaled_linear::{ScaledLinear, ScaledLinearConfig};
 pub use tau_normalized::{TauNormalized, TauNormalizedConfig};
 pub use weight_file::{WeightEntry, inspect};
 pub use weight_fit::LoadReport;

@@ -88,7 +88,8 @@ impl RetinaNet {
         let boxes = regression(output.offsets, assigned, self.config.smooth_l1_beta);
         let mean = 1.0 / num_positives.max(1) as f32;
         let losses = vec![("classification", loss), ("bbox_regression", boxes * mean)];
-        Ok(DetectorLosses { losses, updates: vec![update] })
+        let counts = vec![num_positives.max(1); 2];
+        Ok(DetectorLosses { losses, counts, updates: vec![update] })
     }
 
     /// Detections of each image by falling score, in the pixels of the batch.

@@ -7,8 +7,8 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use common::{numbers, reference, tensor};
 use longtail_models::{
-    ClassifierHead, CosineConfig, CosineScale, HeadConfig, LinearConfig, ModelError,
-    TauNormalizedConfig, WeightInit,
+    ClassifierHead, CosineConfig, CosineScale, HeadConfig, LinearConfig, MeanDistance,
+    MeanFeatures, ModelError, NearestMeanConfig, TauNormalizedConfig, WeightInit,
 };
 use longtail_testing::{assert_close, values};
 
@@ -31,6 +31,9 @@ fn head(config: &HeadConfig, device: &Device) -> ClassifierHead {
             head.bias = head.bias.take().map(|_| bias());
         }
         ClassifierHead::TauNormalized(head) => head.weight = weight,
+        ClassifierHead::ScaledLinear(_) | ClassifierHead::NearestMean(_) => {
+            panic!("made from others")
+        }
     }
     head
 }
@@ -73,6 +76,7 @@ fn heads_match() {
             ClassifierHead::Linear(head) => (&head.weight, head.bias.as_ref()),
             ClassifierHead::Cosine(head) => (&head.weight, head.bias.as_ref()),
             ClassifierHead::TauNormalized(head) => (&head.weight, None),
+            ClassifierHead::ScaledLinear(_) | ClassifierHead::NearestMean(_) => panic!("{name}"),
         };
         let gradient = values(weight.val().grad(&gradients).unwrap());
         assert_close(name, &gradient, &numbers(&expected["weight"]), 1e-5);
@@ -182,4 +186,93 @@ fn configurations_are_strict() {
     assert_eq!(parse(r#"{"kind": "linear"}"#).unwrap(), HeadConfig::default());
     assert!(parse(r#"{"kind": "linear", "tau": 1}"#).unwrap_err().to_string().contains("tau"));
     assert!(parse(r#"{"kind": "cosinus"}"#).unwrap_err().to_string().contains("cosinus"));
+}
+
+/// `s_j (w_j . x + b_j)` and `s_j w_j . x + b_j` by a loop, and the gradient of the scales.
+#[test]
+fn scaled_heads_train_their_scales_alone() {
+    let device = longtail_testing::device().autodiff();
+    let linear = head(&HeadConfig::default(), &device);
+    let ClassifierHead::Linear(layer) = &linear else { panic!("linear") };
+    let bias = values(layer.bias.as_ref().unwrap().val());
+    let (features, probe) = (tensor("features", [5, 8], &device), tensor("probe", [5, 7], &device));
+    let plain = values(linear.forward(features.clone()));
+    let probes = values(probe.clone());
+    for scale_bias in [true, false] {
+        let mut scaled = linear.scaled(scale_bias).unwrap();
+        let first = values(scaled.forward(features.clone()));
+        let expected: Vec<f64> = plain.iter().map(|&v| v.into()).collect();
+        assert_close("scale 1", &first, &expected, 1e-6);
+
+        let ClassifierHead::ScaledLinear(head) = &mut scaled else { panic!("scaled") };
+        let scales = [0.5_f32, 2.0, -1.0, 0.0, 1.5, 3.0, 0.1];
+        head.scale = Param::from_tensor(Tensor::from_floats(scales, &device));
+        let (weight, scale) = (head.weight.clone(), head.scale.clone());
+        let kept = |column: usize| if scale_bias { 0.0 } else { f64::from(bias[column]) };
+        let logits = scaled.forward(features.clone());
+        let moved = |(i, &v): (usize, &f32)| {
+            (f64::from(v) - kept(i % 7)) * f64::from(scales[i % 7]) + kept(i % 7)
+        };
+        let expected: Vec<f64> = plain.iter().enumerate().map(moved).collect();
+        assert_close("logits", &values(logits.clone()), &expected, 1e-5);
+        let gradients = (logits * probe.clone()).sum().backward();
+        let mut expected = [0.0; 7];
+        for (i, (&v, &probe)) in plain.iter().zip(&probes).enumerate() {
+            expected[i % 7] += f64::from(probe) * (f64::from(v) - kept(i % 7));
+        }
+        let gradient = values(scale.val().grad(&gradients).unwrap());
+        assert_close("gradient", &gradient, &expected, 1e-5);
+        assert!(weight.val().grad(&gradients).is_none());
+    }
+    let cosine = head(&HeadConfig::Cosine(CosineConfig::ldam()), &device);
+    assert!(cosine.scaled(true).unwrap_err().to_string().contains("a cosine head"));
+}
+
+/// Means, distances and angles by loops in f64.
+#[test]
+fn nearest_means_match_a_loop() {
+    let device = longtail_testing::device();
+    let rows: Vec<f32> = values(tensor("features", [5, 8], &device));
+    let labels = [0_usize, 2, 0, 2, 2]; // class 1 has no image
+    let length = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>().sqrt();
+    for features in [MeanFeatures::Raw, MeanFeatures::L2n, MeanFeatures::Cl2n] {
+        let mut x: Vec<Vec<f64>> =
+            rows.chunks(8).map(|row| row.iter().map(|&v| v.into()).collect()).collect();
+        if features == MeanFeatures::Cl2n {
+            let center: Vec<f64> =
+                (0..8).map(|i| x.iter().map(|row| row[i]).sum::<f64>() / 5.0).collect();
+            x.iter_mut().for_each(|row| row.iter_mut().zip(&center).for_each(|(v, c)| *v -= c));
+        }
+        if features != MeanFeatures::Raw {
+            x.iter_mut().for_each(|row| {
+                let length = length(row);
+                row.iter_mut().for_each(|v| *v /= length);
+            });
+        }
+        let mean = |class: usize| -> Vec<f64> {
+            let own: Vec<_> = x.iter().zip(labels).filter(|(_, label)| *label == class).collect();
+            (0..8)
+                .map(|i| own.iter().map(|(row, _)| row[i]).sum::<f64>() / own.len() as f64)
+                .collect()
+        };
+        for distance in [MeanDistance::L2, MeanDistance::Cosine] {
+            let config = NearestMeanConfig { distance, features };
+            let head = config.fit(&rows, &labels, 3, &device).unwrap();
+            let logits = values(head.forward(tensor("features", [5, 8], &device)));
+            for (r, row) in x.iter().enumerate() {
+                for class in [0, 2] {
+                    let mean = mean(class);
+                    let dot: f64 = row.iter().zip(&mean).map(|(a, b)| a * b).sum();
+                    let expected = match distance {
+                        MeanDistance::L2 => 2.0 * dot - length(row).powi(2) - length(&mean).powi(2),
+                        MeanDistance::Cosine => dot / length(row) / length(&mean),
+                    };
+                    assert_close("logit", &logits[r * 3 + class..][..1], &[expected], 2e-5);
+                }
+                assert!(logits[r * 3 + 1] < -1e8, "a class without images is never the nearest");
+            }
+        }
+    }
+    let error = NearestMeanConfig::default().fit(&rows, &[0, 3, 0, 1, 2], 3, &device).unwrap_err();
+    assert!(error.to_string().contains("label = 3"), "{error}");
 }

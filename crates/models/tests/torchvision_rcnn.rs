@@ -24,7 +24,7 @@ use longtail_testing::development_data;
 use longtail_types::{BBox, ClassCounts, Instance, Mask};
 use serde_json::{Value, json};
 
-const KEY: StepKey = StepKey { seed: 0, step: 0 };
+const KEY: StepKey = StepKey { seed: 0, step: 0, first_image: 0 };
 
 /// torchvision's name of a parameter.
 fn rename(path: &str) -> String {

@@ -44,7 +44,8 @@ impl BoxPredictor {
             match &mut cls_score {
                 ClassifierHead::Linear(head) => head.bias = Some(param),
                 ClassifierHead::Cosine(head) => head.bias = Some(param),
-                ClassifierHead::TauNormalized(_) => {}
+                ClassifierHead::ScaledLinear(head) => head.bias = Some(param),
+                ClassifierHead::TauNormalized(_) | ClassifierHead::NearestMean(_) => {}
             }
         }
         let bbox_init = init.child("bbox_pred");

@@ -2,12 +2,11 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use longtail_losses::StatisticsUpdate;
 use longtail_ops::{BalancedSampler, ImageBatch};
 use longtail_types::{BBox, Instance, KeyedRng, Stream};
 use rayon::prelude::*;
 
-use crate::detector_losses::StepKey;
+use crate::detector_losses::{DetectorLosses, StepKey};
 use crate::error::ModelError;
 use crate::host::read_back;
 use crate::raw_detection::RawDetection;
@@ -36,9 +35,6 @@ pub struct RoiHeads {
     pub(crate) detection: DetectionConfig,
 }
 
-/// Losses by name, and what they add to statistics, one per stage.
-pub(crate) type HeadLosses = (Vec<(&'static str, Tensor<1>)>, Vec<StatisticsUpdate>);
-
 impl RoiHeads {
     /// With fixed norms folded into the convolutions.
     pub(crate) fn fold(&mut self) {
@@ -56,7 +52,8 @@ impl RoiHeads {
         let Some(first) = self.stages.first() else { return Vec::new() };
         let images = proposals.into_iter().zip(targets).enumerate();
         let sampled = images.map(|(image, (proposals, instances))| {
-            let mut rng = KeyedRng::new(key.seed, Stream::Rois, key.step, image as u64);
+            let mut rng =
+                KeyedRng::new(key.seed, Stream::Rois, key.step, key.first_image + image as u64);
             Regions::sample(proposals, instances, first.rule.matcher, self.sampler, &mut rng)
         });
         sampled.collect()
@@ -70,9 +67,9 @@ impl RoiHeads {
         batch: &ImageBatch,
         targets: &[Vec<Instance>],
         key: StepKey,
-    ) -> Result<HeadLosses, ModelError> {
+    ) -> Result<DetectorLosses, ModelError> {
         let sampled = self.sample(proposals, targets, key);
-        let (mut losses, mut updates) = (Vec::new(), Vec::new());
+        let (mut losses, mut counts, mut updates) = (Vec::new(), Vec::new(), Vec::new());
         let mut regions = sampled.clone();
         for (index, stage) in self.stages.iter().enumerate() {
             let boxes = regions.iter().map(|regions| regions.boxes.clone()).collect();
@@ -91,6 +88,8 @@ impl RoiHeads {
             };
             let StageLosses { classifier, boxes, update } =
                 stage.losses(output, &regions, targets)?;
+            let num_regions: usize = regions.iter().map(|regions| regions.boxes.len()).sum();
+            counts.extend([num_regions.max(1); 2]);
             let [name, box_name] = self.names(index);
             losses.push((name, classifier));
             losses.push((box_name, boxes));
@@ -99,10 +98,11 @@ impl RoiHeads {
         }
         if let Some(masks) = &self.masks {
             let (boxes, labels) = positives(&sampled, targets);
+            counts.push(labels.len().max(1));
             let logits = masks.forward(masks.pool(features, boxes), labels);
             losses.push(("loss_mask", masks.loss(logits, &sampled, targets, &batch.sizes)));
         }
-        Ok((losses, updates))
+        Ok(DetectorLosses { losses, counts, updates })
     }
 
     fn names(&self, stage: usize) -> [&'static str; 2] {

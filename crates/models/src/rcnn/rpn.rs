@@ -171,6 +171,16 @@ impl Rpn {
         targets: &[Vec<Instance>],
         key: StepKey,
     ) -> [(&'static str, Tensor<1>); 2] {
+        self.counted_losses(output, targets, key).0
+    }
+
+    /// As [`losses`](Self::losses), and what they were divided by.
+    pub(crate) fn counted_losses(
+        &self,
+        output: &RpnOutput,
+        targets: &[Vec<Instance>],
+        key: StepKey,
+    ) -> ([(&'static str, Tensor<1>); 2], usize) {
         let chosen = self.choose(output, targets, key);
         let [batch_size, num_anchors, _] = output.predictions.dims();
         let device = output.predictions.device();
@@ -199,7 +209,8 @@ impl Rpn {
         let predicted = predictions.narrow(0, 0, num_boxes).narrow(1, 1, 4);
         let box_loss = smooth_l1(predicted, offsets, self.config.smooth_l1_beta);
         let box_loss = (box_loss * weight).sum() * mean;
-        [("loss_objectness", objectness), ("loss_rpn_box_reg", box_loss)]
+        let losses = [("loss_objectness", objectness), ("loss_rpn_box_reg", box_loss)];
+        (losses, num_chosen.max(1))
     }
 
     fn choose(&self, output: &RpnOutput, targets: &[Vec<Instance>], key: StepKey) -> Chosen {
@@ -220,7 +231,8 @@ impl Rpn {
         for (image, instances) in targets.iter().enumerate() {
             let gt_boxes = boxes_of(instances);
             let matches = matcher.match_boxes(&gt_boxes, &anchors);
-            let mut rng = KeyedRng::new(key.seed, Stream::Anchors, key.step, image as u64);
+            let mut rng =
+                KeyedRng::new(key.seed, Stream::Anchors, key.step, key.first_image + image as u64);
             let sampled = sampler.sample(&matches, &mut rng);
             let first = image * anchors.len();
             negatives.extend(sampled.negatives.into_iter().map(|index| first + index));

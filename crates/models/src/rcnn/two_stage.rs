@@ -78,13 +78,13 @@ impl RCnn {
         check_targets(batch, targets, self.num_classes(), self.has_masks())?;
         let features = self.backbone.forward(batch.images.clone());
         let output = self.rpn.forward(&features, padded_size(&batch.images));
-        let mut losses: Vec<_> = self.rpn.losses(&output, targets, key).into();
+        let (of_proposals, num_anchors) = self.rpn.counted_losses(&output, targets, key);
         let proposals = self.rpn.proposals(&output, &batch.sizes, self.rpn.config().train)?;
         let features = &features[..self.num_pooled_levels];
-        let (head_losses, updates) =
-            self.roi_heads.losses(features, proposals, batch, targets, key)?;
-        losses.extend(head_losses);
-        Ok(DetectorLosses { losses, updates })
+        let mut losses = self.roi_heads.losses(features, proposals, batch, targets, key)?;
+        losses.losses.splice(..0, of_proposals);
+        losses.counts.splice(..0, [num_anchors; 2]);
+        Ok(losses)
     }
 
     /// Detections of each image by falling score, in the pixels of the batch.

@@ -15,7 +15,7 @@ use longtail_types::{BBox, ClassCounts, Instance, Mask, TailRule};
 
 use crate::common::tensor;
 
-pub(crate) const KEY: StepKey = StepKey { seed: 5, step: 3 };
+pub(crate) const KEY: StepKey = StepKey { seed: 5, step: 3, first_image: 0 };
 pub(crate) const HEIGHT: usize = 64;
 pub(crate) const WIDTH: usize = 96;
 
