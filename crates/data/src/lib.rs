@@ -32,6 +32,7 @@ mod dataset;
 mod decode;
 mod detection;
 mod error;
+mod held_out;
 mod loader;
 mod long_tail;
 mod rgb_image;
