@@ -61,7 +61,7 @@ impl Ours {
     }
 
     fn training(&mut self) -> Result<(Stages, String)> {
-        let key = StepKey { seed: 0, step: self.step };
+        let key = StepKey { seed: 0, step: self.step, first_image: 0 };
         self.step += 1;
         let mut clock = Clock::start();
         let (detector, masks) = self.rcnn()?;

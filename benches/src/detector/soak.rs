@@ -82,7 +82,7 @@ pub fn soak(iterations: u64) -> Result<Vec<(u64, u64)>> {
     for epoch in 0.. {
         for batch in loader.epoch(epoch, 0) {
             let batch = batch?;
-            let key = StepKey { seed: recipe.seed, step };
+            let key = StepKey { seed: recipe.seed, step, first_image: 0 };
             let losses = detector.losses(&batch.to_device(&device), &batch.targets, key)?;
             let total = losses.total();
             let gradients = GradientsParams::from_grads(total.backward(), &detector);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-#[cfg(any(feature = "flex", feature = "cube"))]
+#[cfg(any(feature = "flex", feature = "cube", feature = "remote"))]
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 #[cfg(any(feature = "flex", feature = "cube"))]
@@ -41,6 +41,19 @@ pub fn has_fused_forms(device: &Device) -> bool {
         DispatchDevice::Flex(_) => true,
         #[cfg(feature = "cube")]
         DispatchDevice::Cube(_) => true,
+        #[allow(unreachable_patterns, reason = "there may be other backends")]
+        _ => false,
+    }
+}
+
+/// Whether Burn can sum tensors over several devices like this one: CUDA devices (NCCL), and the
+/// devices of one remote server, if they are such devices.
+pub fn has_collectives(device: &Device) -> bool {
+    match device.clone().inner().as_dispatch() {
+        #[cfg(feature = "cube")]
+        DispatchDevice::Cube(burn_cubecl::CubeDevice::Cuda(_)) => true,
+        #[cfg(feature = "remote")]
+        DispatchDevice::Remote(_) => true,
         #[allow(unreachable_patterns, reason = "there may be other backends")]
         _ => false,
     }

@@ -81,6 +81,29 @@ impl StatisticsUpdate {
         })
     }
 
+    /// The vectors of the update, to be summed over replicas; one order for each method.
+    pub fn vectors(&self) -> Vec<Tensor<1>> {
+        match self {
+            Self::None | Self::Draws(_) => Vec::new(),
+            Self::LabelCounts(counts) => vec![counts.clone()],
+            Self::GradientSums { positive, negative } => vec![positive.clone(), negative.clone()],
+        }
+    }
+
+    /// The update with other [`vectors`](Self::vectors); vectors that are absent stay.
+    #[must_use]
+    pub fn with_vectors(self, vectors: Vec<Tensor<1>>) -> Self {
+        let mut vectors = vectors.into_iter();
+        let mut or = |own: Tensor<1>| vectors.next().unwrap_or(own);
+        match self {
+            update @ (Self::None | Self::Draws(_)) => update,
+            Self::LabelCounts(counts) => Self::LabelCounts(or(counts)),
+            Self::GradientSums { positive, negative } => {
+                Self::GradientSums { positive: or(positive), negative: or(negative) }
+            }
+        }
+    }
+
     fn source(&self) -> &'static str {
         match self {
             Self::None => "a loss without statistics",

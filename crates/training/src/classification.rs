@@ -17,6 +17,8 @@ use crate::evaluate::TestSet;
 use crate::learner::Learner;
 use crate::metrics::{Losses, NamedNumbers};
 use crate::recipe::Recipe;
+use crate::replica_group::ReplicaDevices;
+use crate::replicas::{Replica, Replicas, shares, weighted};
 use crate::run::{Every, Plan, Run};
 use crate::run_folder::RunFolder;
 use crate::task::{Summary, Task};
@@ -28,17 +30,72 @@ pub(crate) struct ClassificationTask {
     counts: ClassCounts,
     loader: Loader,
     test: TestSet,
+    replicas: Replicas<ClassificationReplica>,
+    /// Weight of each class in the mean, once there are weights.
+    class_weights: Option<Vec<f64>>,
+}
+
+/// A classifier in training on one device.
+pub(crate) struct ClassificationReplica {
     learner: Learner<Classifier>,
     loss: ClassificationLoss,
-    update: StatisticsUpdate,
-    is_reweighted: bool,
+    update: Option<StatisticsUpdate>,
+}
+
+impl ClassificationReplica {
+    /// Forward and backward of its part of a batch of `num_images`: `share` of the weight in the
+    /// mean over the batch.
+    fn accumulate(
+        &mut self,
+        part: Batch,
+        share: f64,
+        num_images: usize,
+    ) -> Result<(), TrainingError> {
+        if part.is_empty() {
+            self.learner.skip(num_images);
+            return Ok(());
+        }
+        let device = self.learner.device();
+        let labels = RowLabels::from_host(&part.labels, self.loss.num_labels(), device)?;
+        let part = part.to_device(device);
+        let logits = self.learner.model.forward(part.images);
+        let output = self.loss.forward(logits.clone(), labels)?;
+        let scores = self.loss.scores(logits.without_autodiff())?;
+        let labels = part.labels.without_autodiff();
+        let hits = scores.argmax(1).squeeze_dim::<1>(1).equal(labels).float().sum();
+        let loss = weighted(output.loss, share);
+        self.learner.window.add(vec![("loss", loss.clone()), ("hits", hits)], num_images);
+        self.learner.backward(loss, num_images);
+        self.update = Some(self.update.take().unwrap_or_default().merge(output.update)?);
+        Ok(())
+    }
+}
+
+impl Replica for ClassificationReplica {
+    type Model = Classifier;
+
+    fn learner(&self) -> &Learner<Classifier> {
+        &self.learner
+    }
+
+    fn learner_mut(&mut self) -> &mut Learner<Classifier> {
+        &mut self.learner
+    }
+
+    fn take_updates(&mut self) -> Vec<StatisticsUpdate> {
+        self.update.take().into_iter().collect()
+    }
+
+    fn apply(&mut self, updates: Vec<StatisticsUpdate>) -> Result<(), TrainingError> {
+        updates.into_iter().try_for_each(|update| Ok(self.loss.apply(update)?))
+    }
 }
 
 impl ClassificationTask {
     /// A run at its start.
     pub(crate) fn new(
         recipe: &Recipe,
-        device: &Device,
+        devices: &ReplicaDevices,
         data: Datasets,
     ) -> Result<Run<Self>, TrainingError> {
         let counts = data.train.class_counts()?;
@@ -56,21 +113,22 @@ impl ClassificationTask {
         let test = TestSet::new(recipe, data.test)?;
         let plan = plan(recipe, loader.num_batches())?;
 
-        let device = device.clone().autodiff();
-        let loss = recipe.loss.init(&counts, &device)?;
-        let model =
-            recipe.model.init(loss.num_logits(), loss.prior_bias(), recipe.seed, &device)?;
-        let learner = Learner::new(model, &recipe.optimizer, recipe.gradient, recipe.ema, &device);
-        let task = Self {
-            recipe: recipe.clone(),
-            counts,
-            loader,
-            test,
-            learner,
-            loss,
-            update: StatisticsUpdate::None,
-            is_reweighted: false,
+        let [main, others @ ..] = devices.devices.as_slice() else {
+            return Err(TrainingError::Replicas { problem: "there is none".into() });
         };
+        let loss = recipe.loss.init(&counts, main)?;
+        let model = recipe.model.init(loss.num_logits(), loss.prior_bias(), recipe.seed, main)?;
+        let learner = Learner::new(model, &recipe.optimizer, recipe.gradient, recipe.ema, main);
+        let main = ClassificationReplica { learner, loss, update: None };
+        let other = |device: &Device| -> Result<ClassificationReplica, TrainingError> {
+            let loss = recipe.loss.init(&counts, device)?;
+            let learner = main.learner.replica(device);
+            Ok(ClassificationReplica { learner, loss, update: None })
+        };
+        let others = others.iter().map(other).collect::<Result<_, _>>()?;
+        let replicas = Replicas::new(main, others, devices.group.clone());
+        let recipe = recipe.clone();
+        let task = Self { recipe, counts, loader, test, replicas, class_weights: None };
         Ok(Run::new(task, plan, state))
     }
 }
@@ -101,12 +159,15 @@ impl Task for ClassificationTask {
     fn begin_epoch(&mut self, epoch: u64) -> Result<(), TrainingError> {
         if let Some(reweighting) = &self.recipe.reweighting
             && epoch >= reweighting.from_epoch
-            && !self.is_reweighted
+            && self.class_weights.is_none()
         {
             let counts = self.counts.instance_counts();
             let weights = effective_number_weights(counts, reweighting.beta)?;
-            self.loss = self.loss.clone().reweighted(&weights, self.learner.device())?;
-            self.is_reweighted = true;
+            for replica in self.replicas.all_mut() {
+                let loss = replica.loss.clone();
+                replica.loss = loss.reweighted(&weights, replica.learner.device())?;
+            }
+            self.class_weights = Some(weights);
         }
         Ok(())
     }
@@ -120,28 +181,30 @@ impl Task for ClassificationTask {
     }
 
     fn accumulate(&mut self, batch: Batch, _key: u64) -> Result<(), TrainingError> {
-        let num_rows = batch.len();
-        let device = self.learner.device();
-        let labels = RowLabels::from_host(&batch.labels, self.loss.num_labels(), device)?;
-        let batch = batch.to_device(device);
-        let logits = self.learner.model.forward(batch.images);
-        let output = self.loss.forward(logits.clone(), labels)?;
-        let scores = self.loss.scores(logits.without_autodiff())?;
-        let labels = batch.labels.without_autodiff();
-        let hits = scores.argmax(1).squeeze_dim::<1>(1).equal(labels).float().sum();
-        self.learner.window.add(vec![("loss", output.loss.clone()), ("hits", hits)], num_rows);
-        self.learner.backward(output.loss, num_rows);
-        self.update = std::mem::take(&mut self.update).merge(output.update)?;
-        Ok(())
+        let num_images = batch.len();
+        let parts = batch.split(self.replicas.len());
+        let count = |part: &Batch| match &self.class_weights {
+            Some(weights) => part.labels.iter().map(|&label| weights[label]).sum(),
+            None => part.len() as f64,
+        };
+        let shares = shares(&parts.iter().map(count).collect::<Vec<f64>>());
+        let inputs = parts.into_iter().zip(shares).collect();
+        let done = self.replicas.each(inputs, move |replica, (part, share)| {
+            replica.accumulate(part, share, num_images)
+        });
+        done.into_iter().collect()
     }
 
     fn step(&mut self, lr: f64) -> Result<(), TrainingError> {
-        self.learner.step(lr);
-        Ok(self.loss.apply(std::mem::take(&mut self.update))?)
+        self.replicas.step(lr)
+    }
+
+    fn check_replicas(&self, step: u64) -> Result<(), TrainingError> {
+        self.replicas.check(step)
     }
 
     fn read_losses(&mut self) -> Result<Losses, TrainingError> {
-        let window = self.learner.window.take()?;
+        let window = self.replicas.take_window()?;
         let counts = window.counts;
         let per_image = counts.batches as f32 / counts.images.max(1) as f32;
         Ok(Losses {
@@ -153,8 +216,8 @@ impl Task for ClassificationTask {
     }
 
     fn evaluate(&self, _is_final: bool) -> Result<ClassificationReport, TrainingError> {
-        let model = self.learner.inference_model();
-        self.test.report(&model, &self.loss, &self.recipe, &self.counts)
+        let ClassificationReplica { learner, loss, .. } = &self.replicas.main;
+        self.test.report(&learner.inference_model(), loss, &self.recipe, &self.counts)
     }
 
     fn summary(report: &ClassificationReport) -> Summary {
@@ -181,17 +244,21 @@ impl Task for ClassificationTask {
     }
 
     fn collect(&self, state: &mut RunState) -> Result<NamedTensors, TrainingError> {
-        state.window = self.learner.window.counts;
-        let mut tensors = self.learner.collect()?;
-        for (name, tensor) in self.loss.state() {
+        let ClassificationReplica { learner, loss, .. } = &self.replicas.main;
+        state.window = learner.window.counts;
+        let mut tensors = self.replicas.collect()?;
+        for (name, tensor) in loss.state() {
             tensors.insert(format!("loss.{name}"), read_back(tensor)?);
         }
         Ok(tensors)
     }
 
     fn restore(mut self, mut tensors: NamedTensors, state: &RunState) -> Result<Self, String> {
-        self.learner = self.learner.restore(&mut tensors, state.step, state.window)?;
-        restore_loss(&mut self.loss, &mut tensors, self.learner.device())?;
+        self.replicas = self.replicas.restore(&mut tensors, |mut replica, tensors| {
+            replica.learner = replica.learner.restore(tensors, state.step, state.window)?;
+            restore_loss(&mut replica.loss, tensors, replica.learner.device())?;
+            Ok(replica)
+        })?;
         match tensors.keys().next() {
             None => Ok(self),
             Some(name) => Err(format!("`{name}` belongs to nothing in this run")),
@@ -203,7 +270,7 @@ impl Task for ClassificationTask {
         report: &ClassificationReport,
         folder: &RunFolder,
     ) -> Result<(), TrainingError> {
-        self.learner.inference_model().save_weights(folder.model())?;
+        self.replicas.main.learner.inference_model().save_weights(folder.model())?;
         Ok(report.write(folder.path())?)
     }
 }

@@ -121,6 +121,30 @@ pub enum TrainingError {
         /// Learning rate of that step.
         lr: f64,
     },
+    /// Devices that can't share a run.
+    #[error("devices: {problem}")]
+    Replicas {
+        /// Which device, and which ones can.
+        problem: String,
+    },
+    /// The replicas of a run have different weights.
+    #[error(
+        "the replicas differ at step {step}: `{name}` of device {replica} is up to {difference} \
+         away from that of device 0, whose largest value is {size}; the last checkpoint holds \
+         device 0: go on with one device, or with devices of one kind"
+    )]
+    Diverged {
+        /// Step at which they were compared.
+        step: u64,
+        /// Place of the device in the list.
+        replica: usize,
+        /// Path of the tensor.
+        name: String,
+        /// Largest difference.
+        difference: f32,
+        /// Largest value of the tensor.
+        size: f32,
+    },
     /// Recipes that cannot be compared.
     #[error("comparison: {problem}")]
     Comparison {

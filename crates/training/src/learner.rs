@@ -51,15 +51,38 @@ impl<M: Module> Learner<M> {
         &self.device
     }
 
-    /// Backward of the loss of a batch; the parameters wait for [`step`](Self::step).
+    /// The same at its start on another device with autodiff, without an average.
+    pub(crate) fn replica(&self, device: &Device) -> Self {
+        Self {
+            model: self.model.clone().fork(device),
+            window: Window::default(),
+            optimizer: self.optimizer.fresh(),
+            ema: None,
+            clip_norm: self.clip_norm,
+            gradients: GradientAverage::new(),
+            device: device.clone(),
+        }
+    }
+
+    /// Backward of the loss of a batch; the parameters wait for [`update`](Self::update).
+    /// `num_images` are those of all replicas.
     pub(crate) fn backward(&mut self, loss: Tensor<1>, num_images: usize) {
         let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
         self.gradients.add(&self.model, gradients, num_images);
     }
 
-    /// Moves the parameters by the gradients accumulated so far. Frozen parameters have none.
-    pub(crate) fn step(&mut self, lr: f64) {
-        let mut gradients = self.gradients.take(&self.model);
+    /// Counts a batch of which this replica had no image.
+    pub(crate) fn skip(&mut self, num_images: usize) {
+        self.gradients.add(&self.model, GradientsParams::new(), num_images);
+    }
+
+    /// The gradients accumulated so far; starts anew.
+    pub(crate) fn take_gradients(&mut self) -> GradientsParams {
+        self.gradients.take(&self.model)
+    }
+
+    /// Moves the parameters by `gradients`. Frozen parameters have none.
+    pub(crate) fn update(&mut self, lr: f64, mut gradients: GradientsParams) {
         if let Some(max_norm) = self.clip_norm {
             gradients = clip_global_norm(&self.model, gradients, max_norm);
         }
@@ -73,16 +96,13 @@ impl<M: Module> Learner<M> {
         self.ema.as_ref().map_or_else(|| self.model.valid(), |ema| ema.model().clone())
     }
 
-    /// Copies `model.*`, `optimizer.*`, `ema.*` and `window` to the host.
+    /// Copies `model.*`, `optimizer.*` and `ema.*` to the host.
     pub(crate) fn collect(&self) -> Result<NamedTensors, HostReadError> {
         let mut tensors = NamedTensors::new();
         collect("model", &self.model, &mut tensors)?;
         self.optimizer.collect("optimizer", &self.model, &mut tensors)?;
         if let Some(ema) = &self.ema {
             collect("ema", ema.model(), &mut tensors)?;
-        }
-        if let Some(sums) = self.window.collect()? {
-            tensors.insert("window".into(), sums);
         }
         Ok(tensors)
     }

@@ -49,6 +49,11 @@ impl Optimizer {
         *module = self.step(lr, owned, gradients);
     }
 
+    /// The same without any state.
+    pub(crate) fn fresh(&self) -> Self {
+        self.config.init()
+    }
+
     /// Number of steps taken.
     pub fn steps(&self) -> u64 {
         self.steps

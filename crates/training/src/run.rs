@@ -96,6 +96,10 @@ impl<T: Task> Run<T> {
                 self.state.step += 1;
                 let step = self.state.step;
                 progress.step(step);
+                let check_every = self.plan.run.replica_check_every;
+                if check_every > 0 && step.is_multiple_of(check_every) {
+                    self.task.check_replicas(step)?;
+                }
                 if step.is_multiple_of(self.plan.run.log_every) || step == num_steps {
                     let point = self.read_window(lr, num_batches, &mut clock)?;
                     metrics.write(&point)?;

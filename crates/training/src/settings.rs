@@ -100,11 +100,20 @@ pub struct RunConfig {
     /// Saves a checkpoint after every so many steps; 0: never for that reason. One is saved after
     /// every evaluation, and in classification after every epoch. Default: 200.
     pub checkpoint_every: u64,
+    /// With several devices: compares their weights after every so many steps, and stops if they
+    /// differ; 0: never. Default: 200.
+    pub replica_check_every: u64,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { threads: None, workers: 2, log_every: 10, checkpoint_every: 200 }
+        Self {
+            threads: None,
+            workers: 2,
+            log_every: 10,
+            checkpoint_every: 200,
+            replica_check_every: 200,
+        }
     }
 }
 

@@ -33,6 +33,11 @@ pub(crate) trait Task: Sized {
     /// Moves the parameters by the gradients accumulated so far.
     fn step(&mut self, lr: f64) -> Result<(), TrainingError>;
 
+    /// Compares the weights of the replicas after `step` steps, if there are several.
+    /// # Errors
+    /// If they differ.
+    fn check_replicas(&self, step: u64) -> Result<(), TrainingError>;
+
     /// Reads back the losses since they were last read.
     fn read_losses(&mut self) -> Result<Losses, TrainingError>;
 

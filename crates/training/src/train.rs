@@ -12,6 +12,7 @@ use crate::error::TrainingError;
 use crate::progress::ProgressMode;
 use crate::recipe::Recipe;
 use crate::recipe_file::RecipeForm;
+use crate::replica_group::ReplicaDevices;
 use crate::run::Run;
 use crate::run_folder::RunFolder;
 use crate::task::Task;
@@ -28,13 +29,18 @@ pub struct TrainOptions {
     pub stop: Arc<AtomicBool>,
     /// What is shown meanwhile.
     pub progress: ProgressMode,
+    /// Further devices that share each batch with the first one. They must be able to sum tensors
+    /// among themselves: CUDA devices (by NCCL), or devices of one remote server. `batch_size`
+    /// stays that of all devices together, and a step stays the same. Default: none.
+    pub replicas: Vec<Device>,
 }
 
 impl TrainOptions {
     /// A new run in `out`, with progress shown.
     pub fn new(out: impl Into<PathBuf>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        Self { out: out.into(), resume: false, stop, progress: ProgressMode::Auto }
+        let progress = ProgressMode::Auto;
+        Self { out: out.into(), resume: false, stop, progress, replicas: Vec::new() }
     }
 }
 
@@ -57,7 +63,7 @@ pub enum Outcome<R = ClassificationReport> {
 /// `model.safetensors`, and the report of the final weights with its plots. The data sets have no
 /// validation part, so the best checkpoint is chosen on the test set: report the last one.
 /// # Errors
-/// If the recipe, the data or the folder is refused (nothing is left behind then), a file cannot be
+/// If the recipe, the data, the devices or the folder is refused (nothing is left behind then), a file cannot be
 /// written, or the loss is no longer finite.
 pub fn train(
     recipe: &Recipe,
@@ -66,8 +72,9 @@ pub fn train(
 ) -> Result<Outcome, TrainingError> {
     recipe.check()?;
     use_threads(recipe.run.threads)?;
+    let devices = ReplicaDevices::new(device, &options.replicas)?;
     let datasets = recipe.dataset.load()?;
-    let run = ClassificationTask::new(recipe, device, datasets)?;
+    let run = ClassificationTask::new(recipe, &devices, datasets)?;
     run_in(&options.out, recipe, run, options)
 }
 

@@ -1,7 +1,7 @@
 //! Sums over the steps since the losses were last read; they stay on the device until then.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use longtail_kernels::{HostReadError, read_back, read_floats};
+use longtail_kernels::{HostReadError, read_floats};
 use serde::{Deserialize, Serialize};
 
 /// How much training lies behind the sums that were not read yet.
@@ -52,9 +52,19 @@ impl Window {
         Ok(WindowSums { sums: names.into_iter().zip(values).collect(), counts })
     }
 
-    /// The sums for a checkpoint, if there are any.
-    pub(crate) fn collect(&self) -> Result<Option<TensorData>, HostReadError> {
-        self.sums.clone().map(read_back).transpose()
+    /// The sums of all windows together for a checkpoint, if there are any.
+    pub(crate) fn collect<'a>(
+        windows: impl Iterator<Item = &'a Self>,
+    ) -> Result<Option<TensorData>, HostReadError> {
+        let mut sums: Option<Vec<f32>> = None;
+        for window in windows {
+            let Some(own) = window.sums.clone().map(read_floats).transpose()? else { continue };
+            sums = Some(match sums {
+                Some(sums) => sums.iter().zip(own).map(|(a, b)| a + b).collect(),
+                None => own,
+            });
+        }
+        Ok(sums.map(|sums| TensorData::from(sums.as_slice())))
     }
 
     /// Puts the sums of a checkpoint back; the names come with the next batch.
@@ -65,6 +75,14 @@ impl Window {
 }
 
 impl WindowSums {
+    /// Adds the sums of another replica, which has seen the same batches.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (name, sum) in &mut self.sums {
+            let same = other.sums.iter().find(|(known, _)| known == name);
+            *sum += same.map_or(0.0, |(_, value)| *value);
+        }
+    }
+
     /// Mean over batches of a named value; NaN if it was never added.
     pub(crate) fn mean(&self, name: &str) -> f32 {
         let sum = self.sums.iter().find(|(known, _)| *known == name);
@@ -82,9 +100,10 @@ mod tests {
         let device = device();
         let value = |value: f32| Tensor::<1>::from_floats([value], &device);
         let mut window = Window::default();
-        assert!(window.collect().unwrap().is_none());
+        assert!(Window::collect([&window].into_iter()).unwrap().is_none());
         window.add(vec![("a", value(1.0)), ("b", value(4.0))], 2);
-        let mut window = Window::restore(window.collect().unwrap(), window.counts, &device);
+        let sums = Window::collect([&window].into_iter()).unwrap();
+        let mut window = Window::restore(sums, window.counts, &device);
         window.add(vec![("a", value(2.0)), ("b", value(8.0))], 1);
         let sums = window.take().unwrap();
         assert_eq!((sums.mean("a"), sums.mean("b")), (1.5, 6.0));

@@ -180,7 +180,7 @@ fn fit(
     let batches = (0..).flat_map(|epoch| loader.epoch(epoch, 0));
     for (step, batch) in (0..iterations).zip(batches) {
         let batch = batch?;
-        let key = StepKey { seed: 0, step }; // which anchors and regions are sampled
+        let key = StepKey { seed: 0, step, first_image: 0 }; // which anchors and regions are sampled
         let losses = detector.losses(&batch.to_device(device), &batch.targets, key)?;
         let total = losses.total();
         if step % 20 == 0 || step + 1 == iterations {

@@ -167,7 +167,7 @@ fn train(
     for step in 0..NUM_STEPS {
         let batch = images(step, device, draw);
         let before = host_reads();
-        let key = StepKey { seed: 1, step: step as u64 };
+        let key = StepKey { seed: 1, step: step as u64, first_image: 0 };
         let losses = detector.losses(&batch, &objects(), key)?;
         let total = losses.total();
         let parts = Tensor::cat(losses.losses.into_iter().map(|(_, loss)| loss).collect(), 0);

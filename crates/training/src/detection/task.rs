@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Device;
 use longtail_data::{DetectionBatch, DetectionEpoch, DetectionLoader, DetectionLoaderConfig};
 use longtail_kernels::read_back;
 use longtail_losses::StatisticsUpdate;
-use longtail_models::{Detector, StepKey};
+use longtail_models::{Detector, DetectorLosses, StepKey};
 use longtail_types::ClassCounts;
 
 use super::dataset::DetectionDatasets;
@@ -19,6 +18,8 @@ use crate::error::TrainingError;
 use crate::learner::Learner;
 use crate::metrics::{Losses, NamedNumbers};
 use crate::recipe_file::refuse;
+use crate::replica_group::ReplicaDevices;
+use crate::replicas::{Replica, Replicas, shares, weighted};
 use crate::run::{Every, Plan};
 use crate::run_folder::RunFolder;
 use crate::task::{Summary, Task};
@@ -29,18 +30,98 @@ pub(crate) struct DetectionTask {
     seed: u64,
     loader: DetectionLoader,
     test: DetectionTestSet,
+    replicas: Replicas<DetectionReplica>,
+}
+
+/// A detector in training on one device.
+struct DetectionReplica {
     learner: Learner<Detector>,
     updates: Vec<StatisticsUpdate>,
 }
 
+impl DetectionReplica {
+    /// The losses of a part of a batch; none without an image.
+    fn forward(
+        &self,
+        part: &DetectionBatch,
+        key: StepKey,
+    ) -> Result<Option<DetectorLosses>, TrainingError> {
+        if part.is_empty() {
+            return Ok(None);
+        }
+        let images = part.to_device(self.learner.device());
+        Ok(Some(self.learner.model.losses(&images, &part.targets, key)?))
+    }
+
+    /// Backward of the losses of a part, each with its share in that of the whole batch.
+    fn backward(
+        &mut self,
+        losses: Option<DetectorLosses>,
+        shares: &[f64],
+        num_images: usize,
+    ) -> Result<(), TrainingError> {
+        let Some(mut losses) = losses else {
+            self.learner.skip(num_images);
+            return Ok(());
+        };
+        for ((_, loss), share) in losses.losses.iter_mut().zip(shares) {
+            *loss = weighted(loss.clone(), *share);
+        }
+        let total = losses.total();
+        self.learner.window.add(losses.losses, num_images);
+        self.learner.backward(total, num_images);
+        self.updates = match std::mem::take(&mut self.updates) {
+            first if first.is_empty() => losses.updates,
+            before => {
+                let pairs = before.into_iter().zip(losses.updates);
+                pairs.map(|(a, b)| a.merge(b)).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(())
+    }
+}
+
+impl Replica for DetectionReplica {
+    type Model = Detector;
+
+    fn learner(&self) -> &Learner<Detector> {
+        &self.learner
+    }
+
+    fn learner_mut(&mut self) -> &mut Learner<Detector> {
+        &mut self.learner
+    }
+
+    fn take_updates(&mut self) -> Vec<StatisticsUpdate> {
+        std::mem::take(&mut self.updates)
+    }
+
+    fn apply(&mut self, updates: Vec<StatisticsUpdate>) -> Result<(), TrainingError> {
+        Ok(self.learner.model.apply(updates)?)
+    }
+}
+
+/// The shares of all parts in each loss: rows of replicas, columns of losses.
+fn shares_of(losses: &[Option<DetectorLosses>]) -> Vec<Vec<f64>> {
+    let num_losses = losses.iter().flatten().map(|part| part.losses.len()).max().unwrap_or(0);
+    let count = |part: &Option<DetectorLosses>, loss: usize| {
+        let count = part.as_ref().and_then(|part| part.counts.get(loss));
+        count.map_or(0.0, |&count| count as f64)
+    };
+    let of_loss = |loss| shares(&losses.iter().map(|part| count(part, loss)).collect::<Vec<_>>());
+    let columns: Vec<Vec<f64>> = (0..num_losses).map(of_loss).collect();
+    let row = |replica: usize| columns.iter().map(|column| column[replica]).collect();
+    (0..losses.len()).map(row).collect()
+}
+
 impl DetectionTask {
-    /// One stage at its start. `detector` lives on an autodiff device.
+    /// One stage at its start. `detector` lives on the first of the devices.
     pub(crate) fn new(
         recipe: &DetectionRecipe,
         detector: Detector,
         data: DetectionDatasets,
         counts: &ClassCounts,
-        device: &Device,
+        devices: &ReplicaDevices,
     ) -> Result<(Self, Plan), TrainingError> {
         let config = DetectionLoaderConfig {
             batch_size: recipe.batch_size,
@@ -53,9 +134,14 @@ impl DetectionTask {
         let loader = DetectionLoader::new(Arc::new(data.train), pipeline, recipe.sampler, config)?;
         let test = DetectionTestSet::new(recipe, data.val, counts)?;
         let plan = plan(recipe, loader.num_batches(0))?;
-        let learner =
-            Learner::new(detector, &recipe.optimizer, recipe.gradient, recipe.ema, device);
-        let task = Self { seed: recipe.seed, loader, test, learner, updates: Vec::new() };
+        let [main, others @ ..] = devices.devices.as_slice() else {
+            return Err(TrainingError::Replicas { problem: "there is none".into() });
+        };
+        let learner = Learner::new(detector, &recipe.optimizer, recipe.gradient, recipe.ema, main);
+        let replica = |learner| DetectionReplica { learner, updates: Vec::new() };
+        let others = others.iter().map(|device| replica(learner.replica(device))).collect();
+        let replicas = Replicas::new(replica(learner), others, devices.group.clone());
+        let task = Self { seed: recipe.seed, loader, test, replicas };
         Ok((task, plan))
     }
 }
@@ -97,29 +183,34 @@ impl Task for DetectionTask {
 
     fn accumulate(&mut self, batch: DetectionBatch, key: u64) -> Result<(), TrainingError> {
         let num_images = batch.len();
-        let images = batch.to_device(self.learner.device());
-        let key = StepKey { seed: self.seed, step: key };
-        let losses = self.learner.model.losses(&images, &batch.targets, key)?;
-        let total = losses.total();
-        self.learner.window.add(losses.losses, num_images);
-        self.learner.backward(total, num_images);
-        self.updates = match std::mem::take(&mut self.updates) {
-            first if first.is_empty() => losses.updates,
-            before => {
-                let pairs = before.into_iter().zip(losses.updates);
-                pairs.map(|(a, b)| a.merge(b)).collect::<Result<_, _>>()?
-            }
-        };
-        Ok(())
+        let parts = batch.split(self.replicas.len());
+        let mut first_image = 0;
+        let inputs = parts.into_iter().map(|part| {
+            let key = StepKey { seed: self.seed, step: key, first_image };
+            first_image += part.len() as u64;
+            (part, key)
+        });
+        let inputs = inputs.collect();
+        let losses = self.replicas.each(inputs, |replica, (part, key)| replica.forward(&part, key));
+        let losses = losses.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let shares = shares_of(&losses);
+        let inputs = losses.into_iter().zip(shares).collect();
+        let done = self.replicas.each(inputs, move |replica, (losses, shares)| {
+            replica.backward(losses, &shares, num_images)
+        });
+        done.into_iter().collect()
     }
 
     fn step(&mut self, lr: f64) -> Result<(), TrainingError> {
-        self.learner.step(lr);
-        Ok(self.learner.model.apply(std::mem::take(&mut self.updates))?)
+        self.replicas.step(lr)
+    }
+
+    fn check_replicas(&self, step: u64) -> Result<(), TrainingError> {
+        self.replicas.check(step)
     }
 
     fn read_losses(&mut self) -> Result<Losses, TrainingError> {
-        let window = self.learner.window.take()?;
+        let window = self.replicas.take_window()?;
         let mean = |(name, _): &(&'static str, f32)| (*name, window.mean(name));
         let parts: Vec<(&'static str, f32)> = window.sums.iter().map(mean).collect();
         Ok(Losses {
@@ -131,7 +222,7 @@ impl Task for DetectionTask {
     }
 
     fn evaluate(&self, is_final: bool) -> Result<DetectionResult, TrainingError> {
-        self.test.evaluate(&self.learner.inference_model(), is_final)
+        self.test.evaluate(&self.replicas.main.learner.inference_model(), is_final)
     }
 
     fn summary(report: &DetectionResult) -> Summary {
@@ -140,18 +231,22 @@ impl Task for DetectionTask {
     }
 
     fn collect(&self, state: &mut RunState) -> Result<NamedTensors, TrainingError> {
-        state.window = self.learner.window.counts;
-        let mut tensors = self.learner.collect()?;
-        for (name, tensor) in self.learner.model.loss_state() {
+        let learner = &self.replicas.main.learner;
+        state.window = learner.window.counts;
+        let mut tensors = self.replicas.collect()?;
+        for (name, tensor) in learner.model.loss_state() {
             tensors.insert(format!("loss.{name}"), read_back(tensor)?);
         }
         Ok(tensors)
     }
 
     fn restore(mut self, mut tensors: NamedTensors, state: &RunState) -> Result<Self, String> {
-        self.learner = self.learner.restore(&mut tensors, state.step, state.window)?;
-        let loss_state = take_loss_state(&mut tensors, self.learner.device());
-        self.learner.model.load_loss_state(loss_state).map_err(|error| error.to_string())?;
+        self.replicas = self.replicas.restore(&mut tensors, |mut replica, tensors| {
+            replica.learner = replica.learner.restore(tensors, state.step, state.window)?;
+            let loss_state = take_loss_state(tensors, replica.learner.device());
+            let loaded = replica.learner.model.load_loss_state(loss_state);
+            loaded.map(|()| replica).map_err(|error| error.to_string())
+        })?;
         match tensors.keys().next() {
             None => Ok(self),
             Some(name) => Err(format!("`{name}` belongs to nothing in this run")),
@@ -159,7 +254,7 @@ impl Task for DetectionTask {
     }
 
     fn finish(&self, report: &DetectionResult, folder: &RunFolder) -> Result<(), TrainingError> {
-        self.learner.inference_model().save_weights(folder.model())?;
+        self.replicas.main.learner.inference_model().save_weights(folder.model())?;
         report.write(folder.path())
     }
 }

@@ -15,6 +15,7 @@ use super::task::DetectionTask;
 use crate::checkpoint::{self, RunState};
 use crate::error::TrainingError;
 use crate::files::write_whole;
+use crate::replica_group::ReplicaDevices;
 use crate::run::Run;
 use crate::run_folder::{RunFolder, Start};
 use crate::tensors::{NamedTensors, collect, restore};
@@ -37,9 +38,10 @@ pub fn train_detector(
 ) -> Result<Outcome<DetectionResult>, TrainingError> {
     recipe.check()?;
     use_threads(recipe.run.threads)?;
+    let devices = ReplicaDevices::new(device, &options.replicas)?;
     let data = recipe.dataset.load()?;
     let counts = data.train.class_counts()?;
-    let setting = Setting { data, counts, device: device.clone().autodiff() };
+    let setting = Setting { data, counts, device: device.clone().autodiff(), devices };
     let outcome = match (recipe.second_stage(), &recipe.stage_two) {
         (Some(second), Some(stage)) => setting.two_stages(recipe, &second, stage, options),
         _ => run_in(&options.out, recipe, setting.first_run(recipe)?, options),
@@ -52,7 +54,9 @@ pub fn train_detector(
 struct Setting {
     data: DetectionDatasets,
     counts: ClassCounts,
+    /// The first one, with autodiff.
     device: Device,
+    devices: ReplicaDevices,
 }
 
 impl Setting {
@@ -66,7 +70,7 @@ impl Setting {
         let classes = self.data.train.class_map().clone();
         let state = RunState::new(recipe, self.counts.clone(), classes);
         let data = self.data.clone();
-        let (task, plan) = DetectionTask::new(stage, detector, data, &self.counts, &self.device)?;
+        let (task, plan) = DetectionTask::new(stage, detector, data, &self.counts, &self.devices)?;
         Ok(Run::new(task, plan, state))
     }
 

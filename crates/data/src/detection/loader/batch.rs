@@ -6,6 +6,7 @@ use longtail_types::{BBox, Instance};
 
 use super::BatchPadding;
 use crate::DataError;
+use crate::batch::{even_lengths, front};
 use crate::detection::{DetectionPipeline, DetectionSample};
 
 /// Normalised images on the host, padded to one size, with their objects.
@@ -62,6 +63,27 @@ impl DetectionBatch {
     /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.sizes.is_empty()
+    }
+
+    /// Cuts the batch into `num_parts` runs of images, as [`Batch::split`](crate::Batch::split). The
+    /// padding stays.
+    ///
+    /// # Panics
+    /// If `num_parts` is 0.
+    pub fn split(mut self, num_parts: usize) -> Vec<Self> {
+        if num_parts == 1 {
+            return vec![self];
+        }
+        let (num_images, num_values) = (self.len(), 3 * self.size[0] * self.size[1]);
+        let part = |length: usize| Self {
+            images: front(&mut self.images, length * num_values),
+            size: self.size,
+            sizes: front(&mut self.sizes, length),
+            targets: front(&mut self.targets, length),
+            indices: front(&mut self.indices, length),
+            scales: front(&mut self.scales, length),
+        };
+        even_lengths(num_images, num_parts).map(part).collect()
     }
 
     /// A box of image `place` of the batch in the pixels of the data set, if the transforms did no
