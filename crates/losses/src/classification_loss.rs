@@ -6,10 +6,10 @@ use burn::{
 };
 
 use crate::{
-    BalancedSigmoidLoss, BalancedSoftmaxLoss, BinaryCrossEntropyLoss, ClassBalancedLoss,
-    CrossEntropyLoss, EqualizationLoss, EqualizationV2Loss, FocalLoss, LdamLoss,
-    LogitAdjustmentLoss, LossError, LossMethod, Reduction, RowLabels, SeesawLoss,
-    SoftmaxEqualizationLoss,
+    BalancedGroupSoftmaxLoss, BalancedSigmoidLoss, BalancedSoftmaxLoss, BinaryCrossEntropyLoss,
+    ClassBalancedLoss, CrossEntropyLoss, EqualizationLoss, EqualizationV2Loss,
+    EqualizedSoftmaxLoss, EquilibriumLoss, FocalLoss, LdamLoss, LogitAdjustmentLoss, LossError,
+    LossMethod, Reduction, RowLabels, SeesawLoss, SoftmaxEqualizationLoss,
     check::check,
     layout::{Background, Layout},
     output::{LossOutput, StatisticsUpdate},
@@ -46,6 +46,12 @@ pub enum ClassificationLoss {
     Ldam(LdamLoss),
     /// Seesaw loss.
     Seesaw(SeesawLoss),
+    /// Softmax-EQL of the later paper.
+    EqualizedSoftmax(EqualizedSoftmaxLoss),
+    /// Balanced Group Softmax.
+    BalancedGroupSoftmax(BalancedGroupSoftmaxLoss),
+    /// Equilibrium loss of LOCE.
+    Equilibrium(EquilibriumLoss),
 }
 
 impl ClassificationLoss {
@@ -63,6 +69,9 @@ impl ClassificationLoss {
             Self::LogitAdjustment(loss) => loss,
             Self::Ldam(loss) => loss,
             Self::Seesaw(loss) => loss,
+            Self::EqualizedSoftmax(loss) => loss,
+            Self::BalancedGroupSoftmax(loss) => loss,
+            Self::Equilibrium(loss) => loss,
         }
     }
 
@@ -80,6 +89,9 @@ impl ClassificationLoss {
             Self::LogitAdjustment(loss) => loss,
             Self::Ldam(loss) => loss,
             Self::Seesaw(loss) => loss,
+            Self::EqualizedSoftmax(loss) => loss,
+            Self::BalancedGroupSoftmax(loss) => loss,
+            Self::Equilibrium(loss) => loss,
         }
     }
 
@@ -106,6 +118,11 @@ impl ClassificationLoss {
     /// How background is seen.
     pub fn background(&self) -> Background {
         self.layout().background()
+    }
+
+    /// What the method multiplies the logits by before its softmax.
+    pub fn logit_scale(&self) -> f64 {
+        self.method().logit_scale()
     }
 
     /// Initial bias of the classifier's last layer, if the method asks for one.
@@ -159,7 +176,7 @@ impl ClassificationLoss {
     /// The statistics by name, for a checkpoint; empty for a stateless method.
     ///
     /// Save these rather than the module's record: Burn's records carry the tensors of EQL v2 and
-    /// Seesaw, but not SEQL's number of draws.
+    /// Seesaw, but not the number of draws of SEQL and BAGS.
     pub fn state(&self) -> Vec<(String, Tensor<1>)> {
         self.method().state()
     }

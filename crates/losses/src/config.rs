@@ -5,10 +5,11 @@ use longtail_types::ClassCounts;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BalancedSigmoidConfig, BalancedSoftmaxConfig, BinaryCrossEntropyConfig, ClassBalancedConfig,
-    ClassificationLoss, CrossEntropyConfig, EqualizationConfig, EqualizationV2Config, FocalConfig,
-    LdamConfig, LogitAdjustmentConfig, LossError, SeesawConfig, SoftmaxEqualizationConfig,
-    layout::Layout,
+    BalancedGroupSoftmaxConfig, BalancedSigmoidConfig, BalancedSoftmaxConfig,
+    BinaryCrossEntropyConfig, ClassBalancedConfig, ClassificationLoss, CrossEntropyConfig,
+    EqualizationConfig, EqualizationV2Config, EqualizedSoftmaxConfig, EquilibriumConfig,
+    FocalConfig, LdamConfig, LogitAdjustmentConfig, LossError, SeesawConfig,
+    SoftmaxEqualizationConfig, layout::Layout,
 };
 
 /// Which loss, and its settings; `method = "balanced-softmax"` in a recipe. Unknown keys are errors.
@@ -43,6 +44,14 @@ pub enum ClassificationLossConfig {
     Ldam(LdamConfig),
     /// Seesaw loss.
     Seesaw(SeesawConfig),
+    /// Softmax-EQL of the later paper.
+    EqualizedSoftmax(EqualizedSoftmaxConfig),
+    /// Balanced Group Softmax.
+    #[serde(rename = "bags")]
+    BalancedGroupSoftmax(BalancedGroupSoftmaxConfig),
+    /// Equilibrium loss of LOCE.
+    #[serde(rename = "loce")]
+    Equilibrium(EquilibriumConfig),
 }
 
 impl Default for ClassificationLossConfig {
@@ -67,6 +76,9 @@ impl ClassificationLossConfig {
             Self::LogitAdjustment(Default::default()),
             Self::Ldam(Default::default()),
             Self::Seesaw(Default::default()),
+            Self::EqualizedSoftmax(Default::default()),
+            Self::BalancedGroupSoftmax(Default::default()),
+            Self::Equilibrium(Default::default()),
         ]
     }
 
@@ -96,6 +108,9 @@ impl ClassificationLossConfig {
             Self::LogitAdjustment(config) => config.layout(num_classes),
             Self::Ldam(config) => config.layout(num_classes),
             Self::Seesaw(config) => config.layout(num_classes),
+            Self::EqualizedSoftmax(config) => config.layout(num_classes),
+            Self::BalancedGroupSoftmax(config) => config.layout(num_classes),
+            Self::Equilibrium(config) => config.layout(num_classes),
         }
     }
 
@@ -135,6 +150,13 @@ impl ClassificationLossConfig {
             Self::LogitAdjustment(config) => Loss::LogitAdjustment(config.init(counts, device)?),
             Self::Ldam(config) => Loss::Ldam(config.init(counts, device)?),
             Self::Seesaw(config) => Loss::Seesaw(config.init(num_classes, device)?),
+            Self::EqualizedSoftmax(config) => {
+                Loss::EqualizedSoftmax(config.init(num_classes, device)?)
+            }
+            Self::BalancedGroupSoftmax(config) => {
+                Loss::BalancedGroupSoftmax(config.init(counts, device)?)
+            }
+            Self::Equilibrium(config) => Loss::Equilibrium(config.init(num_classes, device)?),
         })
     }
 }

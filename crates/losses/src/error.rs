@@ -142,6 +142,14 @@ pub enum LossError {
         /// The method.
         method: &'static str,
     },
+    /// A calibration of scores that the method has no place for.
+    #[error(
+        "{method} has no scores to calibrate by the counts; the softmax methods over all classes have"
+    )]
+    NotCalibratable {
+        /// The method.
+        method: &'static str,
+    },
     /// A statistics update of another method.
     #[error("{method} cannot take the statistics update of another method")]
     ForeignUpdate {

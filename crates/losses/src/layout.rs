@@ -33,6 +33,16 @@ impl Background {
             Self::Objectness => "one per class, then foreground and background",
         }
     }
+
+    fn describe_grouped(self) -> &'static str {
+        match self {
+            Self::None | Self::NoColumn => "one per class, then \"others\" of each group",
+            Self::Column => "one per class, then \"others\" of each group, then background",
+            Self::Objectness => {
+                "one per class, then \"others\" of each group, then foreground and background"
+            }
+        }
+    }
 }
 
 /// The classifier that a method needs.
@@ -42,6 +52,8 @@ pub struct Layout {
     pub(crate) num_classes: usize,
     pub(crate) background: Background,
     pub(crate) multi_label: bool,
+    /// Groups of classes with a column "others" each.
+    pub(crate) num_groups: usize,
 }
 
 impl Layout {
@@ -50,7 +62,7 @@ impl Layout {
         num_classes: usize,
         background: Background,
     ) -> Self {
-        Self { method, num_classes, background, multi_label: false }
+        Self { method, num_classes, background, multi_label: false, num_groups: 0 }
     }
 
     pub(crate) fn sigmoid(
@@ -58,7 +70,12 @@ impl Layout {
         num_classes: usize,
         background: Background,
     ) -> Self {
-        Self { method, num_classes, background, multi_label: true }
+        Self { method, num_classes, background, multi_label: true, num_groups: 0 }
+    }
+
+    /// The classes fall into groups, each with a column for "none of this group" behind the classes.
+    pub(crate) fn with_groups(self, num_groups: usize) -> Self {
+        Self { num_groups, ..self }
     }
 
     /// The method's name in a recipe.
@@ -78,12 +95,18 @@ impl Layout {
 
     /// Columns of the logits.
     pub fn num_logits(&self) -> usize {
-        self.num_classes + self.background.num_columns()
+        self.num_classes + self.num_groups + self.background.num_columns()
     }
 
     /// Labels are `0..num_labels`: the classes, and background where the method has it.
     pub fn num_labels(&self) -> usize {
         self.num_classes + usize::from(self.background != Background::None)
+    }
+
+    /// Groups of classes with a softmax of their own and a column "others" each, which come after
+    /// the classes; 0 for methods without groups.
+    pub fn num_groups(&self) -> usize {
+        self.num_groups
     }
 
     /// Whether rows may have several positives.
@@ -100,7 +123,10 @@ impl Layout {
             method: self.method,
             num_classes: self.num_classes,
             expected: self.num_logits(),
-            layout: self.background.describe(),
+            layout: match self.num_groups {
+                0 => self.background.describe(),
+                _ => self.background.describe_grouped(),
+            },
             found,
         })
     }

@@ -100,6 +100,10 @@ impl LossMethod for LdamLoss {
         Ok(rows.softmax(terms, self.class_weights.as_ref(), reduction)?.into())
     }
 
+    fn logit_scale(&self) -> f64 {
+        self.scale.into()
+    }
+
     fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {
         class_softmax(logits * self.scale, &self.layout)
     }

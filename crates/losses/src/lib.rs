@@ -33,17 +33,22 @@
 //! - `forward` changes nothing and reads nothing back to the host.
 
 mod activation;
+mod bags;
 mod balanced_sigmoid;
 mod balanced_softmax;
 mod binary_cross_entropy;
+mod calibration;
 mod check;
 mod class_balanced;
 mod class_weights;
 mod classification_loss;
 mod config;
 mod cross_entropy;
+mod draws;
 mod equalization;
 mod equalization_v2;
+mod equalized_softmax;
+mod equilibrium;
 mod error;
 mod focal;
 mod layout;
@@ -58,9 +63,13 @@ mod seesaw;
 mod softmax_equalization;
 
 pub use activation::{balanced_sigmoid, balanced_softmax};
+pub use bags::{BalancedGroupSoftmaxConfig, BalancedGroupSoftmaxLoss};
 pub use balanced_sigmoid::{BalancedSigmoidConfig, BalancedSigmoidForm, BalancedSigmoidLoss};
 pub use balanced_softmax::{BackgroundPrior, BalancedSoftmaxConfig, BalancedSoftmaxLoss};
 pub use binary_cross_entropy::{BinaryCrossEntropyConfig, BinaryCrossEntropyLoss};
+pub use calibration::{
+    CalibrationConfig, LogitAdjustmentCalibration, NorCalCalibration, ScoreCalibration,
+};
 pub use check::check;
 pub use class_balanced::{ClassBalancedConfig, ClassBalancedForm, ClassBalancedLoss};
 pub use class_weights::effective_number_weights;
@@ -69,6 +78,8 @@ pub use config::ClassificationLossConfig;
 pub use cross_entropy::{CrossEntropyConfig, CrossEntropyLoss};
 pub use equalization::{EqualizationConfig, EqualizationLoss};
 pub use equalization_v2::{EqualizationV2Config, EqualizationV2Loss};
+pub use equalized_softmax::{EqualizedSoftmaxConfig, EqualizedSoftmaxForm, EqualizedSoftmaxLoss};
+pub use equilibrium::{EquilibriumConfig, EquilibriumLoss};
 pub use error::LossError;
 pub use focal::{FocalAlpha, FocalConfig, FocalLoss};
 pub use layout::{Background, Layout};

@@ -44,6 +44,11 @@ pub trait LossMethod {
     /// If the width of the logits is wrong.
     fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError>;
 
+    /// What the method multiplies the logits by before its softmax.
+    fn logit_scale(&self) -> f64 {
+        1.0
+    }
+
     /// Initial bias of the classifier's last layer, if the method asks for one.
     fn prior_bias(&self) -> Option<f32> {
         None

@@ -42,7 +42,7 @@ pub enum StatisticsUpdate {
     /// Nothing: the loss has no statistics, or the batch was empty.
     #[default]
     None,
-    /// Random masks drawn.
+    /// Random masks or rows drawn.
     Draws(u64),
     /// Foreground rows of each class, `[num_classes]`.
     LabelCounts(Tensor<1>),
@@ -53,6 +53,15 @@ pub enum StatisticsUpdate {
         /// Over the negative entries.
         negative: Tensor<1>,
     },
+    /// Absolute gradients of the mean loss at the labels' logits, by class, `[num_classes]`.
+    PositiveGradients(Tensor<1>),
+    /// Scores of the objects of each class, `[num_classes]`.
+    ObjectScores {
+        /// How many objects there are.
+        counts: Tensor<1>,
+        /// Sum of the scores of their class.
+        sums: Tensor<1>,
+    },
 }
 
 impl StatisticsUpdate {
@@ -61,7 +70,8 @@ impl StatisticsUpdate {
         matches!(self, Self::None)
     }
 
-    /// The update of two batches (micro-batches, replicas) together: their sum.
+    /// The update of two batches (micro-batches, replicas) together: their sum. Applied at once it is
+    /// the same as one after the other, but for mean scores, where both are one batch then.
     ///
     /// # Errors
     /// If the two come from different methods.
@@ -77,6 +87,13 @@ impl StatisticsUpdate {
                 positive: positive + other_positive,
                 negative: negative + other_negative,
             },
+            (Self::PositiveGradients(a), Self::PositiveGradients(b)) => {
+                Self::PositiveGradients(a + b)
+            }
+            (
+                Self::ObjectScores { counts, sums },
+                Self::ObjectScores { counts: other_counts, sums: other_sums },
+            ) => Self::ObjectScores { counts: counts + other_counts, sums: sums + other_sums },
             (a, _) => return Err(LossError::ForeignUpdate { method: a.source() }),
         })
     }
@@ -87,6 +104,8 @@ impl StatisticsUpdate {
             Self::None | Self::Draws(_) => Vec::new(),
             Self::LabelCounts(counts) => vec![counts.clone()],
             Self::GradientSums { positive, negative } => vec![positive.clone(), negative.clone()],
+            Self::PositiveGradients(gradients) => vec![gradients.clone()],
+            Self::ObjectScores { counts, sums } => vec![counts.clone(), sums.clone()],
         }
     }
 
@@ -101,15 +120,21 @@ impl StatisticsUpdate {
             Self::GradientSums { positive, negative } => {
                 Self::GradientSums { positive: or(positive), negative: or(negative) }
             }
+            Self::PositiveGradients(gradients) => Self::PositiveGradients(or(gradients)),
+            Self::ObjectScores { counts, sums } => {
+                Self::ObjectScores { counts: or(counts), sums: or(sums) }
+            }
         }
     }
 
     fn source(&self) -> &'static str {
         match self {
             Self::None => "a loss without statistics",
-            Self::Draws(_) => "seql",
+            Self::Draws(_) => "a loss that draws at random",
             Self::LabelCounts(_) => "seesaw",
             Self::GradientSums { .. } => "eql-v2",
+            Self::PositiveGradients(_) => "equalized-softmax",
+            Self::ObjectScores { .. } => "loce",
         }
     }
 }

@@ -15,6 +15,10 @@ pub struct RowLabels {
     pub labels: Labels,
     /// True where a row is left out, `[rows]`.
     pub ignore: Option<Tensor<1, Bool>>,
+    /// One over the number of rows that show the same object, `[rows]`, where several rows may show
+    /// one: the regions of a detector. Default: every row is an object of its own. Only
+    /// [`EquilibriumLoss`](crate::EquilibriumLoss) looks at it, which counts objects.
+    pub object_shares: Option<Tensor<1>>,
 }
 
 impl RowLabels {
@@ -23,12 +27,12 @@ impl RowLabels {
     /// A label out of range makes the loss of its row NaN: where labels are still on the host,
     /// prefer [`from_host`](Self::from_host), which names it.
     pub fn classes(labels: Tensor<1, Int>) -> Self {
-        Self { labels: Labels::Classes(labels), ignore: None }
+        Self { labels: Labels::Classes(labels), ignore: None, object_shares: None }
     }
 
     /// Targets 0 and 1, `[rows, num_classes]`; for the sigmoid methods.
     pub fn multi_label(targets: Tensor<2>) -> Self {
-        Self { labels: Labels::MultiLabel(targets), ignore: None }
+        Self { labels: Labels::MultiLabel(targets), ignore: None, object_shares: None }
     }
 
     /// One class per row, from the host.
@@ -55,6 +59,14 @@ impl RowLabels {
     #[must_use]
     pub fn ignoring(mut self, ignore: Tensor<1, Bool>) -> Self {
         self.ignore = Some(ignore);
+        self
+    }
+
+    /// States which part of its object each row is, `[rows]`; what background rows have does not
+    /// matter.
+    #[must_use]
+    pub fn sharing_objects(mut self, shares: Tensor<1>) -> Self {
+        self.object_shares = Some(shares);
         self
     }
 

@@ -2,7 +2,7 @@
 
 use burn::{
     module::Param,
-    tensor::{Bool, Device, Int, Tensor},
+    tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor},
 };
 use longtail_kernels::{
     Labels, SigmoidTerms, SoftmaxTerms, sigmoid_loss, sigmoid_loss_with_sums, softmax_loss,
@@ -24,6 +24,17 @@ pub(crate) fn table(values: impl IntoIterator<Item = f64>, device: &Device) -> T
 /// Statistics of a stateful loss: part of a module record, not trained.
 pub(crate) fn statistic(values: Tensor<1>) -> Param<Tensor<1>> {
     Param::from_tensor(values.without_autodiff()).set_require_grad(false)
+}
+
+/// Sums of the rows' values by label, outside autodiff: `[rows]` and `[rows]` to `[num_labels]`.
+pub(crate) fn sum_by_label(
+    labels: Tensor<1, Int>,
+    values: Tensor<1>,
+    num_labels: usize,
+) -> Tensor<1> {
+    let (labels, values) = (labels.without_autodiff(), values.without_autodiff());
+    let sums = Tensor::<1>::zeros([num_labels], &values.device());
+    sums.select_assign(0, labels, values, IndexingUpdateOp::Add)
 }
 
 /// Rows whose shapes were checked. Ignored rows have label 0 and, in a kernel, weight 0, so that
@@ -58,7 +69,7 @@ impl Rows {
             }
         }
         let objectness = layout.background == Background::Objectness;
-        let RowLabels { mut labels, ignore } = labels;
+        let RowLabels { mut labels, ignore, .. } = labels;
         if num_rows == 0 {
             return Ok(Self { logits, labels, ignore: None, is_invalid: None, objectness });
         }
@@ -150,6 +161,35 @@ impl Rows {
         Ok(reduce(losses, self.is_invalid, reduction))
     }
 
+    /// As [`softmax`](Self::softmax) without weights, where there is a row, and the loss of each row
+    /// before the reduction, outside autodiff; 0 for ignored rows.
+    pub(crate) fn softmax_with_row_losses(
+        self,
+        labels: Tensor<1, Int>,
+        terms: SoftmaxTerms,
+        reduction: Reduction,
+    ) -> Result<(Tensor<1>, Tensor<1>), LossError> {
+        let (row_weights, factor) = self.weights(None, None, reduction)?;
+        let count = match (reduction, self.kept()) {
+            (Reduction::Mean, Some(kept)) => Some(kept.without_autodiff().sum().clamp_min(1.0)),
+            _ => None,
+        };
+        let objectness = self.objectness;
+        let terms = SoftmaxTerms { row_weights, factor, objectness, ..terms };
+        let losses = softmax_loss(self.logits, labels, terms);
+        let of_rows = losses.clone().without_autodiff() / factor;
+        let of_rows = match count {
+            Some(count) => of_rows * count,
+            None => of_rows,
+        };
+        Ok((reduce(losses, self.is_invalid, reduction), of_rows))
+    }
+
+    /// Losses of the rows that were computed elsewhere and are weighted for their sum already.
+    pub(crate) fn reduce(self, losses: Tensor<1>, reduction: Reduction) -> Tensor<1> {
+        reduce(losses, self.is_invalid, reduction)
+    }
+
     /// What the losses of the rows are multiplied by, so that their sum is the reduced loss: a
     /// weight per row, if they differ, and a factor.
     fn weights(
@@ -209,11 +249,15 @@ fn reduce(
     if reduction == Reduction::None { losses } else { losses.sum() }
 }
 
-fn check_rows(what: &'static str, found: usize, expected: usize) -> Result<(), LossError> {
+pub(crate) fn check_rows(
+    what: &'static str,
+    found: usize,
+    expected: usize,
+) -> Result<(), LossError> {
     if found == expected { Ok(()) } else { Err(LossError::RowCount { what, expected, found }) }
 }
 
-fn check_count(count: f64) -> Result<f32, LossError> {
+pub(crate) fn check_count(count: f64) -> Result<f32, LossError> {
     let is_valid = count.is_finite() && count > 0.0;
     check_parameter("the count to divide by", count, is_valid, "positive and finite")?;
     Ok(count as f32)

@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, IndexingUpdateOp, Int, Tensor},
+    tensor::{Device, Int, Tensor},
 };
 use longtail_kernels::{SeesawShift, Shift, SoftmaxTerms};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::{
     layout::{Background, Layout},
     method::{foreign_unless, named_state},
     output::LossOutput,
-    rows::{Rows, statistic, table},
+    rows::{Rows, statistic, sum_by_label, table},
 };
 
 /// Configuration of [`SeesawLoss`].
@@ -91,15 +91,10 @@ impl SeesawLoss {
     /// Foreground rows of each class, `[num_classes]`.
     fn batch_counts(&self, labels: Tensor<1, Int>, kept: Option<Tensor<1>>) -> Tensor<1> {
         let labels = labels.without_autodiff();
-        let device = labels.device();
         let num_classes = self.layout.num_classes();
-        let counted = match kept {
-            Some(kept) => kept.without_autodiff(),
-            None => Tensor::ones([labels.dims()[0]], &device),
-        };
-        let counts = Tensor::<1>::zeros([num_classes + 1], &device); // the last is background
-        let counts = counts.select_assign(0, labels, counted, IndexingUpdateOp::Add);
-        counts.narrow(0, 0, num_classes)
+        let counted = kept.unwrap_or_else(|| Tensor::ones([labels.dims()[0]], &labels.device()));
+        // The last is background.
+        sum_by_label(labels, counted, num_classes + 1).narrow(0, 0, num_classes)
     }
 }
 

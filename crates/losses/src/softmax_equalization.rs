@@ -4,7 +4,7 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor},
 };
-use longtail_kernels::{RandomMask, Shift, SoftmaxTerms, read_back};
+use longtail_kernels::{RandomMask, Shift, SoftmaxTerms};
 use longtail_types::{ClassCounts, TailRule};
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +12,10 @@ use crate::{
     LossError, LossMethod, Reduction, RowLabels, StatisticsUpdate,
     activation::class_softmax,
     class_weights::weight_table,
+    draws::{draws_state, load_draws},
     error::check_parameter,
     layout::{Background, Layout},
-    method::{foreign_unless, named_state},
+    method::foreign_unless,
     output::LossOutput,
     rows::{Rows, table},
 };
@@ -192,17 +193,12 @@ impl LossMethod for SoftmaxEqualizationLoss {
         foreign_unless(update.is_none(), &self.layout)
     }
 
-    /// `draws`: the number of draws in four digits of base 2^16, highest first, so that f32 holds
-    /// them.
     fn state(&self) -> Vec<(String, Tensor<1>)> {
-        let digits = [48, 32, 16, 0].map(|shift| (self.draws >> shift & 0xffff) as f32);
-        vec![("draws".into(), Tensor::from_floats(digits, &self.device))]
+        draws_state(self.draws, &self.device)
     }
 
     fn load_state(&mut self, state: Vec<(String, Tensor<1>)>) -> Result<(), LossError> {
-        let [draws] = named_state(self.layout.method(), [("draws", 4)], state)?;
-        let digits = read_back(draws)?;
-        self.draws = digits.iter::<f32>().fold(0, |sum, digit| sum << 16 | digit as u64);
+        self.draws = load_draws(self.layout.method(), state)?;
         Ok(())
     }
 

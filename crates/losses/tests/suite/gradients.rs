@@ -20,6 +20,10 @@ fn loss_of(value: Value) -> ClassificationLoss {
         // difference; losses_more.json covers it.
         value["q"] = 0.0.into();
     }
+    if value["method"] == "loce" {
+        // The same holds of the mean scores; losses_softmax.json covers them.
+        value["alpha"] = 1.0.into();
+    }
     let mut loss = init(value, &counts());
     let logits = matrix(&some_logits(NUM_ROWS * loss.num_logits()), NUM_ROWS, &device());
     let update = loss.forward(logits, classes(&[4, 2, 0, 0])).unwrap().update;

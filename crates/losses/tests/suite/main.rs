@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod gradients;
+mod groups;
 mod limits;
 mod published;
 mod reference;

@@ -1,7 +1,7 @@
-//! Losses, gradients, scores and statistics against `xtask/reference/losses.py`.
+//! Losses, gradients, scores and statistics against `xtask/reference/losses*.py`.
 
 use burn::tensor::Tensor;
-use longtail_losses::RowLabels;
+use longtail_losses::{CalibrationConfig, RowLabels};
 use longtail_testing::{assert_close, values};
 use longtail_types::ClassCounts;
 use serde_json::Value;
@@ -22,12 +22,25 @@ fn labels(step: &Value, num_rows: usize) -> RowLabels {
             ignore.as_array().unwrap().iter().map(|v| v.as_bool().unwrap()).collect();
         labels = labels.ignoring(Tensor::from_data(ignore.as_slice(), &device()));
     }
+    if let Some(shares) = step.get("shares") {
+        let shares = matrix(&floats(shares), num_rows, &device()).squeeze_dim::<1>(1);
+        labels = labels.sharing_objects(shares);
+    }
     labels
 }
 
 #[test]
 fn every_case_matches() {
-    let data: Value = serde_json::from_str(include_str!("../data/losses_more.json")).unwrap();
+    check(include_str!("../data/losses_more.json"), 45);
+}
+
+#[test]
+fn every_case_of_the_later_softmax_losses_matches() {
+    check(include_str!("../data/losses_softmax.json"), 22);
+}
+
+fn check(data: &str, num_cases: usize) {
+    let data: Value = serde_json::from_str(data).unwrap();
     let num_rows = data["rows"].as_u64().unwrap() as usize;
     let counts = ClassCounts::new(
         integers(&data["counts"]["image_counts"]),
@@ -36,13 +49,17 @@ fn every_case_matches() {
     )
     .unwrap();
     let cases = data["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 45);
+    assert_eq!(cases.len(), num_cases);
     for case in cases {
         let name = case["name"].as_str().unwrap();
         let mut loss = config(case["config"].clone()).init(&counts, &device()).unwrap();
         if let Some(weights) = case.get("class_weights") {
             loss = loss.reweighted(&floats(weights), &device()).unwrap();
         }
+        let calibration = case.get("calibration").map(|calibration| {
+            let config: CalibrationConfig = serde_json::from_value(calibration.clone()).unwrap();
+            config.init(&counts, &loss, &device()).unwrap()
+        });
         for step in case["steps"].as_array().unwrap() {
             let logits = tracked(&floats(&step["logits"]), num_rows);
             let output = loss.forward(logits.clone(), labels(step, num_rows)).unwrap();
@@ -50,7 +67,11 @@ fn every_case_matches() {
             assert_close(name, &[value as f32], &[step["loss"].as_f64().unwrap()], TOLERANCE);
             assert_close(name, &gradient, &floats(&step["grad"]), TOLERANCE);
             if let Some(scores) = step.get("scores") {
-                let actual = loss.scores(logits.clone().inner()).unwrap();
+                let logits = logits.clone().inner();
+                let actual = match &calibration {
+                    Some(calibration) => calibration.scores(&loss, logits).unwrap(),
+                    None => loss.scores(logits).unwrap(),
+                };
                 assert_eq!(actual.dims(), [num_rows, loss.num_classes()]);
                 assert_close(name, &values(actual), &floats(scores), TOLERANCE);
             }

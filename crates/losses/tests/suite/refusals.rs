@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 use longtail_losses::{
-    BalancedSigmoidConfig, BalancedSigmoidForm, ClassificationLossConfig, EqualizationConfig,
-    LossError, Reduction, RowLabels, StatisticsUpdate, check,
+    BalancedSigmoidConfig, BalancedSigmoidForm, CalibrationConfig, ClassificationLossConfig,
+    EqualizationConfig, LossError, Reduction, RowLabels, StatisticsUpdate, check,
 };
 use longtail_testing::values;
 use longtail_types::ClassCounts;
@@ -41,6 +41,11 @@ fn logits_of_the_wrong_width() {
         message(json!({"method": "seesaw"})).to_string(),
         "seesaw over 5 classes wants logits of 7 columns \
          (one per class, then foreground and background), got 6"
+    );
+    assert_eq!(
+        message(json!({"method": "bags"})).to_string(),
+        "bags over 5 classes wants logits of 11 columns (one per class, then \"others\" of each \
+         group, then foreground and background), got 6"
     );
 }
 
@@ -166,6 +171,19 @@ fn parameters_out_of_range() {
         (json!({"method": "ldam", "scale": 0.0}), "scale must be positive and finite, got 0"),
         (json!({"method": "seesaw", "epsilon": 0.0}), "epsilon must be in (0, 1], got 0"),
         (
+            json!({"method": "bags", "bounds": [10, 10]}),
+            "a bound must be above 0 and the bound before it, got 10",
+        ),
+        (
+            json!({"method": "bags", "others_ratio": -1.0}),
+            "others_ratio must be at least 0 and finite, got -1",
+        ),
+        (json!({"method": "loce", "alpha": 0.0}), "alpha must be in (0, 1], got 0"),
+        (
+            json!({"method": "equalized-softmax", "tau": -1.0}),
+            "tau must be at least 0 and finite, got -1",
+        ),
+        (
             json!({"method": "seql", "gamma": 1.1, "tail": {"image-count-at-most": 4}}),
             "gamma must be in [0, 1], got 1.1",
         ),
@@ -181,6 +199,45 @@ fn parameters_out_of_range() {
     let logits = Tensor::<2>::zeros([1, 5], &device());
     let error = ce.forward_with(logits, classes(&[0]), Reduction::Count(0.0)).unwrap_err();
     assert_eq!(error.to_string(), "the count to divide by must be positive and finite, got 0");
+}
+
+#[test]
+fn calibrations_out_of_place() {
+    let refuse = |loss: Value, calibration: Value| {
+        let calibration: CalibrationConfig = serde_json::from_value(calibration).unwrap();
+        let loss = init(loss, &counts());
+        calibration.init(&counts(), &loss, &device()).unwrap_err().to_string()
+    };
+    let norcal = json!({"method": "norcal", "gamma": 0.5});
+    for method in ["eql-v2", "bags"] {
+        let message = format!(
+            "{method} has no scores to calibrate by the counts; the softmax methods over all \
+             classes have"
+        );
+        assert_eq!(refuse(json!({"method": method}), norcal.clone()), message);
+    }
+    let ce = json!({"method": "cross-entropy"});
+    let negative = json!({"method": "norcal", "gamma": -0.5});
+    let message = "calibration.gamma must be at least 0 and finite, got -0.5";
+    assert_eq!(refuse(ce.clone(), negative), message);
+    let ce = init(ce, &counts());
+    let other = ClassCounts::new(vec![3; 2], vec![3; 2], 9).unwrap();
+    let config: CalibrationConfig = serde_json::from_value(norcal).unwrap();
+    let error = config.init(&other, &ce, &device()).unwrap_err().to_string();
+    assert_eq!(error, "the counts of the calibration: 2 values, expected one per class, 5");
+    let calibration = config.init(&counts(), &ce, &device()).unwrap();
+    let error = calibration.scores(&ce, Tensor::zeros([2, 6], &device())).unwrap_err();
+    assert!(matches!(error, LossError::LogitWidth { found: 6, .. }));
+    let unknown = serde_json::from_value::<CalibrationConfig>(json!({"method": "norcal"}));
+    assert!(unknown.unwrap_err().to_string().contains("gamma"));
+}
+
+#[test]
+fn object_shares_of_another_length() {
+    let loce = init(json!({"method": "loce"}), &counts());
+    let labels = classes(&[0; 4]).sharing_objects(Tensor::ones([3], &device()));
+    let error = loce.forward(Tensor::zeros([4, 6], &device()), labels).unwrap_err();
+    assert_eq!(error.to_string(), "object shares: 3 rows, but the logits have 4");
 }
 
 #[test]

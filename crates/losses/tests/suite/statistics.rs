@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 
 use crate::support::{all_configs, classes, counts, device, init, matrix, some_logits};
 
-fn stateful() -> [Value; 3] {
+fn stateful() -> Vec<Value> {
     let tail = json!({"image-count-at-most": 4});
-    [
+    vec![
         json!({"method": "eql-v2"}),
         json!({"method": "seesaw"}),
         json!({"method": "seql", "tail": tail, "gamma": 0.5}),
+        json!({"method": "equalized-softmax"}),
+        json!({"method": "bags", "bounds": [20], "others_ratio": 1.0}),
+        json!({"method": "loce"}),
     ]
 }
 
@@ -70,7 +73,8 @@ fn resumed_losses_go_on_exactly() {
 
 #[test]
 fn module_records_carry_tensors() {
-    for value in [json!({"method": "eql-v2"}), json!({"method": "seesaw"})] {
+    for method in ["eql-v2", "seesaw", "equalized-softmax", "loce"] {
+        let value = json!({"method": method});
         let mut loss = init(value.clone(), &counts());
         let update = step(&loss, 1).1;
         loss.apply(update).unwrap();
@@ -81,7 +85,9 @@ fn module_records_carry_tensors() {
 
 #[test]
 fn updates_merge_by_adding() {
-    for value in stateful() {
+    // The mean of two batches is no mean of means: losses_softmax.json has objects of one batch.
+    let by_sums = stateful().into_iter().filter(|value| value["method"] != "loce");
+    for value in by_sums {
         let loss = init(value.clone(), &counts());
         let updates = || [step(&loss, 0).1, step(&loss, 1).1];
         let mut one_by_one = loss.clone();
@@ -109,4 +115,23 @@ fn draws_survive_beyond_f32() {
     assert_eq!(state(&seql), state(&other));
     assert_eq!(state(&seql)[0].1, [0x0123, 0x4567, 0x89ab, 0xcdef].map(|v| v as f32));
     assert_eq!(step(&seql, 2).0, step(&other, 2).0);
+}
+
+/// Two halves of a batch, merged, are the batch.
+#[test]
+fn merged_mean_scores_are_those_of_one_batch() {
+    let value = json!({"method": "loce", "background": false});
+    let mut whole = init(value.clone(), &counts());
+    let mut merged = whole.clone();
+    let entries = some_logits(20);
+    let update = |entries: &[f64], labels: &[usize]| {
+        let logits = matrix(entries, labels.len(), &device());
+        init(value.clone(), &counts()).forward(logits, classes(labels)).unwrap().update
+    };
+    whole.apply(update(&entries, &[3, 0, 3, 3])).unwrap();
+    let halves = update(&entries[..10], &[3, 0]).merge(update(&entries[10..], &[3, 3]));
+    merged.apply(halves.unwrap()).unwrap();
+    let expected: Vec<f64> = state(&whole)[0].1.iter().map(|&v| f64::from(v)).collect();
+    assert_close("mean scores", &state(&merged)[0].1, &expected, 1e-6);
+    assert!((expected[1] - 0.01).abs() < 1e-9, "a class without an object stays: {expected:?}");
 }

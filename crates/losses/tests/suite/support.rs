@@ -98,6 +98,12 @@ pub(crate) fn all_configs() -> Vec<Value> {
         json!({"method": "ldam", "scale": 4.0}),
         json!({"method": "seesaw"}),
         json!({"method": "seesaw", "objectness": false}),
+        json!({"method": "equalized-softmax"}),
+        json!({"method": "equalized-softmax", "form": "share", "tau": 0.8}),
+        json!({"method": "bags", "bounds": [3, 20], "others_ratio": 1.0, "seed": 4}),
+        json!({"method": "bags", "background": false}),
+        json!({"method": "loce"}),
+        json!({"method": "loce", "background": false}),
     ]
 }
 

@@ -1,0 +1,290 @@
+//! Balanced Group Softmax (BAGS): classes compete with classes of similar counts only.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, TensorData, activation::softmax},
+};
+use longtail_kernels::{SoftmaxTerms, softmax_loss};
+use longtail_types::{ClassCounts, KeyedRng, Stream};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    LossError, LossMethod, Reduction, RowLabels, StatisticsUpdate,
+    draws::{draws_state, load_draws},
+    error::check_parameter,
+    layout::{Background, Layout},
+    method::foreign_unless,
+    output::LossOutput,
+    rows::{Rows, check_count},
+};
+
+/// Configuration of [`BalancedGroupSoftmaxLoss`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BalancedGroupSoftmaxConfig {
+    /// Instance counts that the groups end below, rising: a class is in the group after the last
+    /// bound that its count reaches. Without bounds all classes are one group. Default: the authors'
+    /// 10, 100 and 1000, which makes four groups.
+    pub bounds: Vec<u64>,
+    /// Rows of other groups, drawn at random, for each row of a group. Default: the authors' 8.
+    pub others_ratio: f64,
+    /// Whether two more columns decide between foreground and background. Default: true, as in the
+    /// authors' detector; plain classification does without.
+    pub background: bool,
+    /// Seed of the random rows. Default: 0.
+    pub seed: u64,
+}
+
+impl Default for BalancedGroupSoftmaxConfig {
+    fn default() -> Self {
+        Self { bounds: vec![10, 100, 1000], others_ratio: 8.0, background: true, seed: 0 }
+    }
+}
+
+impl BalancedGroupSoftmaxConfig {
+    /// The classifier this loss needs: its width depends on the number of groups, not on which
+    /// class is in which, so a group without a class has its column too.
+    pub fn layout(&self, num_classes: usize) -> Layout {
+        let background = if self.background { Background::Objectness } else { Background::None };
+        Layout::softmax("bags", num_classes, background).with_groups(self.bounds.len() + 1)
+    }
+
+    /// Reads the instance counts.
+    ///
+    /// # Errors
+    /// If the bounds do not rise, or `others_ratio` is negative or not finite.
+    pub fn init(
+        &self,
+        counts: &ClassCounts,
+        device: &Device,
+    ) -> Result<BalancedGroupSoftmaxLoss, LossError> {
+        let mut last = 0;
+        for &bound in &self.bounds {
+            let is_valid = bound > last;
+            check_parameter("a bound", bound as f64, is_valid, "above 0 and the bound before it")?;
+            last = bound;
+        }
+        let is_valid = self.others_ratio.is_finite() && self.others_ratio >= 0.0;
+        check_parameter("others_ratio", self.others_ratio, is_valid, "at least 0 and finite")?;
+
+        let (counts, device) = (counts.instance_counts(), device.clone().without_autodiff());
+        let group_of = |count: u64| self.bounds.iter().filter(|&&bound| count >= bound).count();
+        let groups: Vec<usize> = counts.iter().map(|&count| group_of(count)).collect();
+        let layout = self.layout(counts.len());
+        let members = (0..layout.num_groups()).map(|group| Members::new(group, &groups, &device));
+        let members: Vec<Members> = members.filter(|group| group.num_classes > 0).collect();
+        let mut place = vec![0; groups.len()];
+        let in_order = members.iter().flat_map(|group| {
+            groups.iter().enumerate().filter(|&(_, &g)| g == group.index).map(|(class, _)| class)
+        });
+        in_order.enumerate().for_each(|(position, class)| place[class] = position);
+        Ok(BalancedGroupSoftmaxLoss {
+            members,
+            place: indices(&place, &device),
+            groups,
+            others_ratio: self.others_ratio,
+            seed: self.seed,
+            draws: 0,
+            device,
+            layout,
+        })
+    }
+}
+
+fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
+    let length = values.len();
+    Tensor::from_data(TensorData::new(values, [length]), device)
+}
+
+/// A group that has classes.
+#[derive(Module, Debug)]
+struct Members {
+    /// Columns of its classes, then its "others".
+    columns: Tensor<1, Int>,
+    /// For each class, then background: its place among these columns.
+    targets: Tensor<1, Int>,
+    index: usize,
+    num_classes: usize,
+}
+
+impl Members {
+    fn new(index: usize, groups: &[usize], device: &Device) -> Self {
+        let is_own = |class: &usize| groups[*class] == index;
+        let mut columns: Vec<usize> = (0..groups.len()).filter(is_own).collect();
+        let num_classes = columns.len();
+        let mut targets = vec![num_classes; groups.len() + 1];
+        columns.iter().enumerate().for_each(|(place, &class)| targets[class] = place);
+        columns.push(groups.len() + index);
+        let (columns, targets) = (indices(&columns, device), indices(&targets, device));
+        Self { columns, targets, index, num_classes }
+    }
+}
+
+/// A softmax cross-entropy for each group of classes with similar counts, so that frequent classes
+/// do not push rare ones.
+///
+/// The columns are the classes, then one "others" per group, then foreground and background:
+/// `num_classes + groups + 2`. In group `g` a row's target is its class, or "others" for classes of
+/// other groups and background. The loss of the group is the mean over its own rows and
+/// `others_ratio` times as many of the remaining ones, drawn at random without replacement; it is 0
+/// if the batch has no row of the group. Foreground against background is a softmax cross-entropy
+/// over all rows. `L` is the sum over the groups and background. At test time
+/// `p_j = softmax_g(z)_j p_fg`, without "others".
+///
+/// Without background (classification) the last two columns and their loss fall away and
+/// `p_j = softmax_g(z)_j`, which does not add up to 1 over the classes.
+///
+/// [`Reduction::Mean`] takes the mean of each group by itself, as the paper does. The other
+/// reductions start from the loss of a row, summed over the groups it counts in; their sum divided
+/// by the rows is not the mean.
+///
+/// The rows are a function of seed, number of draws and group. `forward` does not count a draw,
+/// [`apply`](LossMethod::apply) does: apply after every batch, also within accumulated steps.
+///
+/// Source: Li et al., CVPR 2020, <https://arxiv.org/abs/2006.10408>. The authors train this
+/// classifier alone, on a trained detector. The released head has the columns group by group, with
+/// background and "others" first.
+#[derive(Module, Debug)]
+pub struct BalancedGroupSoftmaxLoss {
+    members: Vec<Members>,
+    place: Tensor<1, Int>, // of each class, when the groups' classes stand one after the other
+    #[module(skip)]
+    groups: Vec<usize>, // of each class
+    others_ratio: f64,
+    seed: u64,
+    draws: u64,
+    #[module(skip)]
+    device: Device,
+    #[module(skip)]
+    layout: Layout,
+}
+
+impl BalancedGroupSoftmaxLoss {
+    /// The group of each class, from 0, rarest first.
+    pub fn groups(&self) -> &[usize] {
+        &self.groups
+    }
+
+    /// The order in which the next draw takes rows of other groups into a group's loss, until there
+    /// are enough.
+    pub fn next_order(&self, group: usize, num_rows: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..num_rows).collect();
+        let mut rng = KeyedRng::new(self.seed, Stream::OtherRows, self.draws, group as u64);
+        rng.shuffle(&mut order);
+        order
+    }
+
+    /// 1 for the rows that count in a group, `[rows]`. `own` is 1 for those of its classes, `others`
+    /// for those of other classes and background.
+    fn weights(&self, group: usize, own: Tensor<1>, others: Tensor<1>) -> Tensor<1> {
+        let order = self.next_order(group, own.dims()[0]);
+        let mut place = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(position, &row)| place[row] = position);
+        let device = own.device();
+        let wanted = (own.clone().sum() * self.others_ratio).floor();
+        let others = others.select(0, indices(&order, &device));
+        let is_drawn = others.clone().cumsum(0).lower_equal(wanted.expand(others.dims()));
+        own + (others * is_drawn.float()).select(0, indices(&place, &device))
+    }
+}
+
+/// What the weights are multiplied by under a reduction.
+fn reduced(weights: Tensor<1>, reduction: Reduction) -> Result<Tensor<1>, LossError> {
+    Ok(match reduction {
+        Reduction::None | Reduction::Sum => weights,
+        Reduction::Count(count) => weights / check_count(count)?,
+        Reduction::Mean => weights.clone() / weights.sum().clamp_min(1.0),
+    })
+}
+
+impl LossMethod for BalancedGroupSoftmaxLoss {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn forward_with(
+        &self,
+        logits: Tensor<2>,
+        labels: RowLabels,
+        reduction: Reduction,
+    ) -> Result<LossOutput, LossError> {
+        let rows = Rows::new(logits, labels, &self.layout)?;
+        let Some(labels) = rows.class_labels().filter(|_| !rows.is_empty()) else {
+            return rows.empty_output(reduction);
+        };
+        let labels = labels.without_autodiff();
+        let [num_rows] = labels.dims();
+        let kept = match rows.kept() {
+            Some(kept) => kept.without_autodiff(),
+            None => Tensor::ones([num_rows], &labels.device()),
+        };
+        let loss_of = |logits, targets, weights| {
+            let row_weights = Some(reduced(weights, reduction)?);
+            let terms = SoftmaxTerms { row_weights, ..Default::default() };
+            Ok::<_, LossError>(softmax_loss(logits, targets, terms))
+        };
+        let mut losses = None;
+        for group in &self.members {
+            let targets = group.targets.clone().select(0, labels.clone());
+            let is_own = targets.clone().lower_scalar(group.num_classes as i64).float();
+            let others = (1.0 - is_own.clone()) * kept.clone();
+            let weights = self.weights(group.index, is_own * kept.clone(), others);
+            let logits = rows.logits.clone().select(1, group.columns.clone());
+            let loss = loss_of(logits, targets, weights)?;
+            losses = Some(match losses {
+                None => loss,
+                Some(losses) => losses + loss,
+            });
+        }
+        if self.layout.background() == Background::Objectness {
+            let num_classes = self.layout.num_classes();
+            let logits = rows.logits.clone().narrow(1, self.layout.num_logits() - 2, 2);
+            let is_background = labels.greater_equal_scalar(num_classes as i64).int();
+            let loss = loss_of(logits, is_background, kept)?;
+            losses = Some(match losses {
+                None => loss,
+                Some(losses) => losses + loss,
+            });
+        }
+        let update = StatisticsUpdate::Draws(1);
+        match losses {
+            Some(losses) => Ok(LossOutput { loss: rows.reduce(losses, reduction), update }),
+            None => rows.empty_output(reduction),
+        }
+    }
+
+    fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {
+        self.layout.check_width(logits.dims()[1])?;
+        let of_group = |group: &Members| {
+            let scores = softmax(logits.clone().select(1, group.columns.clone()), 1);
+            scores.narrow(1, 0, group.num_classes)
+        };
+        let scores = Tensor::cat(self.members.iter().map(of_group).collect(), 1);
+        let scores = scores.select(1, self.place.clone());
+        Ok(match self.layout.background() {
+            Background::Objectness => {
+                let start = self.layout.num_logits() - 2;
+                scores * softmax(logits.narrow(1, start, 2), 1).narrow(1, 0, 1)
+            }
+            _ => scores,
+        })
+    }
+
+    fn apply(&mut self, update: StatisticsUpdate) -> Result<(), LossError> {
+        if let StatisticsUpdate::Draws(draws) = update {
+            self.draws += draws;
+            return Ok(());
+        }
+        foreign_unless(update.is_none(), &self.layout)
+    }
+
+    fn state(&self) -> Vec<(String, Tensor<1>)> {
+        draws_state(self.draws, &self.device)
+    }
+
+    fn load_state(&mut self, state: Vec<(String, Tensor<1>)>) -> Result<(), LossError> {
+        self.draws = load_draws(self.layout.method(), state)?;
+        Ok(())
+    }
+}
