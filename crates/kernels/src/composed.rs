@@ -5,7 +5,9 @@
 use burn::tensor::{Tensor, activation, module, ops};
 
 pub use crate::composed_roi_align::roi_align;
-pub use crate::composed_sigmoid_loss::{sigmoid_loss, sigmoid_loss_with_sums};
+pub use crate::composed_sigmoid_loss::{
+    sigmoid_error_counts, sigmoid_loss, sigmoid_loss_with_sums,
+};
 pub use crate::composed_softmax_loss::softmax_loss;
 use crate::{BatchNormOutput, ConvOptions, SgdTerms};
 

@@ -1,6 +1,9 @@
 //! Composed form of the sigmoid losses.
 
-use burn::tensor::{Int, Tensor, activation::log_sigmoid};
+use burn::tensor::{
+    Int, Tensor,
+    activation::{log_sigmoid, sigmoid},
+};
 
 use crate::{Labels, RowSet, SigmoidLossOutput, SigmoidTerms};
 
@@ -32,6 +35,29 @@ pub fn sigmoid_loss_with_sums(
     }
 }
 
+/// Composed form of [`sigmoid_error_counts`](crate::sigmoid_error_counts).
+pub fn sigmoid_error_counts(
+    logits: Tensor<2>,
+    labels: Labels,
+    row_weights: Option<Tensor<1>>,
+    num_bins: usize,
+) -> Tensor<1> {
+    let [num_rows, num_columns] = logits.dims();
+    let terms = SigmoidTerms { row_weights, ..Default::default() };
+    let labels = labels.without_autodiff();
+    let entries = Entries::new(logits.without_autodiff(), labels, &terms);
+    let bins = bins(entries.signed, num_bins);
+    let counted: Tensor<2> = match terms.row_weights {
+        Some(weights) => {
+            let counts = weights.without_autodiff().not_equal_elem(0.0).float();
+            counts.unsqueeze_dim::<2>(1).expand([num_rows, num_columns])
+        }
+        None => Tensor::ones([num_rows, num_columns], &bins.device()),
+    };
+    let of_bin = |bin: usize| (bins.clone().equal_elem(bin as i64).float() * counted.clone()).sum();
+    Tensor::cat((0..num_bins).map(of_bin).collect(), 0)
+}
+
 /// What every entry is made of, `[rows, columns]` each.
 struct Entries {
     /// Shifted logits; at negatives with the other sign.
@@ -45,9 +71,10 @@ struct Entries {
 impl Entries {
     fn new(logits: Tensor<2>, labels: Labels, terms: &SigmoidTerms) -> Self {
         let [num_rows, num_columns] = logits.dims();
+        let num_classes = num_columns - usize::from(terms.has_background_column);
         let rows_of = |rows: RowSet| match rows {
             RowSet::All => None,
-            RowSet::Foreground => Some(is_foreground(&labels, num_columns)), // [rows, 1]
+            RowSet::Foreground => Some(is_foreground(&labels, num_classes)), // [rows, 1]
         };
         let targets = targets(&labels, num_columns);
 
@@ -80,7 +107,29 @@ impl Entries {
                 Some(negative) => negative * positive,
             });
         }
-        Self { signed: logits * (targets.clone() * 2.0 - 1.0), targets, weights }
+        let mut scale = |factor: Tensor<2>| {
+            weights = Some(match weights.take() {
+                None => factor,
+                Some(weights) => weights * factor,
+            });
+        };
+        if let Some(draw) = &terms.background_draw {
+            let left_out = (1.0 - draw.kept(num_rows)) * (1.0 - targets.clone());
+            scale(1.0 - left_out * (1.0 - is_foreground(&labels, num_classes)));
+        }
+        if let Some(threshold) = terms.foreground_threshold {
+            let is_below = logits.clone().without_autodiff().lower_elem(threshold).float();
+            let left_out = is_below * (1.0 - targets.clone());
+            scale(1.0 - left_out * is_foreground(&labels, num_classes));
+        }
+        let signed = logits * (targets.clone() * 2.0 - 1.0);
+        if let Some(table) = &terms.error_weights {
+            let table = table.clone().without_autodiff();
+            let bins = bins(signed.clone().without_autodiff(), table.dims()[0]);
+            let bins = bins.reshape([num_rows * num_columns]);
+            scale(table.select(0, bins).reshape([num_rows, num_columns]));
+        }
+        Self { signed, targets, weights }
     }
 
     fn weighted(&self, values: Tensor<2>) -> Tensor<2> {
@@ -98,7 +147,7 @@ impl Entries {
     fn losses(self, terms: &SigmoidTerms) -> Tensor<1> {
         // At 0/1 targets BCE is -ln sigmoid(±a): one stable call, whose gradient loses no digits.
         let mut loss = -log_sigmoid(self.signed.clone());
-        if let Some(gamma) = &terms.focal_gamma {
+        if let (Some(gamma), None) = (&terms.focal_gamma, &terms.error_weights) {
             loss = loss * self.focal(gamma);
         }
         let loss = self.weighted(loss).sum_dim(1).squeeze_dim::<1>(1);
@@ -113,7 +162,7 @@ impl Entries {
     fn absolute_gradients(self, terms: &SigmoidTerms) -> Tensor<2> {
         let log_right = log_sigmoid(self.signed.clone());
         let mut gradient = log_sigmoid(-self.signed.clone()).exp();
-        if let Some(gamma) = &terms.focal_gamma {
+        if let (Some(gamma), None) = (&terms.focal_gamma, &terms.error_weights) {
             let through_focal = -log_right.clone() * log_right.exp();
             gradient = gradient + through_focal * gamma.clone().unsqueeze();
             gradient = gradient * self.focal(gamma);
@@ -134,12 +183,19 @@ fn targets(labels: &Labels, num_columns: usize) -> Tensor<2> {
     }
 }
 
-/// 1 on rows with a positive, `[rows, 1]`.
-fn is_foreground(labels: &Labels, num_columns: usize) -> Tensor<2> {
+/// 1 on rows with a positive in the first columns, `[rows, 1]`.
+fn is_foreground(labels: &Labels, num_classes: usize) -> Tensor<2> {
     match labels {
         Labels::Classes(labels) => {
-            labels.clone().lower_scalar(num_columns as i64).float().unsqueeze_dim(1)
+            labels.clone().lower_scalar(num_classes as i64).float().unsqueeze_dim(1)
         }
-        Labels::MultiLabel(targets) => targets.clone().max_dim(1),
+        Labels::MultiLabel(targets) if num_classes == 0 => targets.clone() * 0.0,
+        Labels::MultiLabel(targets) => targets.clone().narrow(1, 0, num_classes).max_dim(1),
     }
+}
+
+/// The bin of every entry's error, from logits whose sign is turned at negatives.
+fn bins(signed: Tensor<2>, num_bins: usize) -> Tensor<2, Int> {
+    let errors = sigmoid(-signed) * num_bins as f64;
+    errors.int().clamp(0, num_bins as i64 - 1)
 }

@@ -68,6 +68,7 @@ mod roi_align;
 mod roi_backend;
 mod sgd;
 mod sigmoid_loss;
+mod sigmoid_terms;
 mod softmax_loss;
 mod winograd;
 
@@ -77,11 +78,12 @@ pub use conv::{ConvOptions, conv2d, conv2d_bias_add_relu, conv2d_bias_relu};
 pub use form::{has_collectives, has_fused_forms, is_fused, runs_any_shape, set_fused};
 pub use host_read::{HostReadError, host_reads, read_back, read_floats};
 pub use linear::{linear, linear_relu};
-pub use random_mask::RandomMask;
+pub use random_mask::{BackgroundDraw, DrawUnit, RandomMask};
 pub use roi_align::{Roi, RoiAlignOptions, RoiAxis, RoiExtent, roi_align};
 pub use sgd::{SgdTerms, sgd_step};
 pub use sigmoid_loss::{
-    Labels, RowSet, SigmoidLossOutput, SigmoidTerms, sigmoid_loss, sigmoid_loss_with_sums,
+    SigmoidLossOutput, sigmoid_error_counts, sigmoid_loss, sigmoid_loss_with_sums,
 };
+pub use sigmoid_terms::{Labels, RowSet, SigmoidTerms};
 pub use softmax_loss::{SeesawShift, Shift, SoftmaxTerms, softmax_loss};
 pub use winograd::{Winograd, set_winograd, winograd};

@@ -28,6 +28,8 @@ pub(crate) struct LossInputs<B: Backend> {
     pub(crate) entries: FloatTensor<B>,
     /// `[rows]`
     pub(crate) row_weights: FloatTensor<B>,
+    /// `[bins]`: weights of the entries by the size of their error.
+    pub(crate) bins: FloatTensor<B>,
 }
 
 /// What a sigmoid loss is made of; see [`SigmoidTerms`](crate::SigmoidTerms).
@@ -41,6 +43,14 @@ pub(crate) struct SigmoidConfig {
     pub(crate) negative_weights: Option<RowSet>,
     /// Whether there is a table of focal exponents.
     pub(crate) has_gamma: bool,
+    /// Whether there is a table of probabilities of the negatives of background rows.
+    pub(crate) draw: Option<DrawConfig>,
+    /// Least logit of the negatives of foreground rows.
+    pub(crate) threshold: Option<f32>,
+    /// Length of `bins`; 0 if there are none.
+    pub(crate) num_bins: usize,
+    /// Whether the last column says background.
+    pub(crate) has_background_column: bool,
     /// Whether `entries` holds targets; else `labels` counts.
     pub(crate) is_multi_label: bool,
     pub(crate) has_row_weights: bool,
@@ -50,6 +60,14 @@ pub(crate) struct SigmoidConfig {
     pub(crate) has_sums: bool,
     /// Whether a backward pass may follow.
     pub(crate) is_tracked: bool,
+}
+
+/// Random numbers of entries; see [`BackgroundDraw`](crate::BackgroundDraw).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct DrawConfig {
+    pub(crate) key: [u32; 2],
+    /// Whether a row has one number, that of its first column.
+    pub(crate) is_by_row: bool,
 }
 
 /// What a softmax loss is made of; see [`SoftmaxTerms`](crate::SoftmaxTerms).
@@ -118,6 +136,14 @@ pub(crate) trait LossBackend: Backend {
         config: SigmoidConfig,
     ) -> FloatTensor<Self>;
 
+    /// Entries in each of `num_bins` bins of errors, `[bins]`.
+    #[fusion(meta = count_specs)]
+    fn sigmoid_error_counts(
+        logits: FloatTensor<Self>,
+        #[extension_type] inputs: LossInputs<Self>,
+        config: SigmoidConfig,
+    ) -> FloatTensor<Self>;
+
     /// Losses of the rows, `[rows]`, and what the backward pass starts from.
     #[fusion(meta = softmax_specs)]
     fn fused_softmax_loss(
@@ -151,6 +177,16 @@ fn sigmoid_specs(
         if config.has_sums { spec(&[2, num_columns]) } else { nothing.clone() },
         if config.is_tracked { logits.clone() } else { nothing },
     )
+}
+
+/// Shape of what [`LossBackend::sigmoid_error_counts`] returns on CubeCL devices.
+#[cfg(feature = "fusion")]
+fn count_specs(
+    logits: &TensorSpec,
+    _inputs: &LossInputsMetadata,
+    config: &SigmoidConfig,
+) -> TensorSpec {
+    TensorSpec::new(Shape::new([config.num_bins]), logits.dtype)
 }
 
 /// Shapes of what [`LossBackend::fused_softmax_loss`] returns on CubeCL devices.
@@ -211,6 +247,7 @@ fn inner<B: Backend, C: CheckpointStrategy>(inputs: LossInputs<Autodiff<B, C>>) 
         tables: inputs.tables.into_primitive(),
         entries: inputs.entries.into_primitive(),
         row_weights: inputs.row_weights.into_primitive(),
+        bins: inputs.bins.into_primitive(),
     }
 }
 
@@ -243,6 +280,15 @@ impl<B: LossBackend, C: CheckpointStrategy> LossBackend for Autodiff<B, C> {
         let (saved, gradient) = (saved.into_primitive(), gradient.into_primitive());
         let gradient = B::fused_sigmoid_loss_backward(saved, inner(inputs), gradient, config);
         Self::from_inner(gradient)
+    }
+
+    fn sigmoid_error_counts(
+        logits: FloatTensor<Self>,
+        inputs: LossInputs<Self>,
+        config: SigmoidConfig,
+    ) -> FloatTensor<Self> {
+        let counts = B::sigmoid_error_counts(logits.into_primitive(), inner(inputs), config);
+        Self::from_inner(counts)
     }
 
     fn fused_softmax_loss(
@@ -292,10 +338,12 @@ pub(crate) fn inputs(
     let tables: Tensor<2> =
         if tables.is_empty() { Tensor::zeros([1, 1], &device) } else { Tensor::stack(tables, 0) };
     let entries = entries.unwrap_or_else(|| Tensor::zeros([1, 1], &device));
+    let row_weights = vector(row_weights);
     LossInputs {
         labels: vector(labels),
         tables: tables.into_dispatch(),
         entries: entries.without_autodiff().into_dispatch(),
-        row_weights: vector(row_weights),
+        bins: row_weights.clone(), // none of a softmax loss
+        row_weights,
     }
 }

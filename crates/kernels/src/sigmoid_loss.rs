@@ -2,83 +2,16 @@
 
 #[cfg(any(feature = "flex", feature = "cube"))]
 use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor, assert_shape};
+#[cfg(any(feature = "flex", feature = "cube", test))]
+use burn::tensor::Int;
+use burn::tensor::{Tensor, assert_shape};
 
-use crate::composed;
 #[cfg(any(feature = "flex", feature = "cube"))]
 use crate::{
-    form,
-    loss_backend::{LossBackend, SigmoidConfig, inputs},
+    DrawUnit, form,
+    loss_backend::{DrawConfig, LossBackend, SigmoidConfig, inputs},
 };
-
-/// What each row should be.
-#[derive(Debug, Clone)]
-pub enum Labels {
-    /// `[rows]`: the column that is 1. An index past the last column is a row without a positive:
-    /// background.
-    Classes(Tensor<1, Int>),
-    /// `[rows, columns]`: each entry 0 or 1.
-    MultiLabel(Tensor<2>),
-}
-
-impl Labels {
-    /// The labels on the plain device.
-    pub(crate) fn without_autodiff(self) -> Self {
-        match self {
-            Self::Classes(labels) => Self::Classes(labels.without_autodiff()),
-            Self::MultiLabel(targets) => Self::MultiLabel(targets.without_autodiff()),
-        }
-    }
-}
-
-/// The rows a term acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowSet {
-    /// Every row.
-    All,
-    /// Rows with at least one positive.
-    Foreground,
-}
-
-/// What a method adds to plain sigmoid cross-entropy. The default adds nothing. All terms are
-/// constants: no gradient flows into them.
-#[derive(Debug, Clone)]
-pub struct SigmoidTerms {
-    /// `[columns]`: added to the logits of [`shift_rows`](Self::shift_rows).
-    pub shift: Option<Tensor<1>>,
-    /// The rows that are shifted.
-    pub shift_rows: RowSet,
-    /// `[columns]`: weight of the positive entries.
-    pub positive_weights: Option<Tensor<1>>,
-    /// `[columns]`: weight of the negative entries of
-    /// [`negative_weight_rows`](Self::negative_weight_rows); 1 on other rows.
-    pub negative_weights: Option<Tensor<1>>,
-    /// The rows whose negative entries are weighted.
-    pub negative_weight_rows: RowSet,
-    /// `[columns]`: the focal exponent `gamma`; entries are multiplied by `(1 - p_t)^gamma`.
-    pub focal_gamma: Option<Tensor<1>>,
-    /// `[rows]`: multiplies the loss of each row. A row of weight 0 has loss 0 and gradient 0,
-    /// whatever its logits and label.
-    pub row_weights: Option<Tensor<1>>,
-    /// Multiplies every loss. With `1 / rows` the sum of the losses is their mean; a backward pass
-    /// that starts from such a sum is the shortest.
-    pub factor: f32,
-}
-
-impl Default for SigmoidTerms {
-    fn default() -> Self {
-        Self {
-            shift: None,
-            shift_rows: RowSet::All,
-            positive_weights: None,
-            negative_weights: None,
-            negative_weight_rows: RowSet::All,
-            focal_gamma: None,
-            row_weights: None,
-            factor: 1.0,
-        }
-    }
-}
+use crate::{Labels, SigmoidTerms, composed};
 
 /// What [`sigmoid_loss_with_sums`] returns.
 #[derive(Debug, Clone)]
@@ -139,6 +72,40 @@ pub fn sigmoid_loss_with_sums(
     composed::sigmoid_loss_with_sums(logits, labels, terms)
 }
 
+/// Number of entries by the size of their error `1 - p_t`, which is the absolute gradient of plain
+/// sigmoid cross-entropy: bin `b` of `n` holds `b / n <= 1 - p_t < (b + 1) / n`, the last bin 1 too.
+/// Rows of weight 0 are left out. The counts carry no gradient.
+///
+/// # Shapes
+/// - logits: `[rows, columns]`, at least one row
+/// - labels: `[rows]`, or `[rows, columns]` of 0 and 1
+/// - row_weights: `[rows]`
+/// - output: `[num_bins]`
+///
+/// # Panics
+/// If the shapes disagree, or without a bin.
+pub fn sigmoid_error_counts(
+    logits: Tensor<2>,
+    labels: Labels,
+    row_weights: Option<Tensor<1>>,
+    num_bins: usize,
+) -> Tensor<1> {
+    assert!(num_bins > 0, "at least one bin");
+    let logits = logits.without_autodiff();
+    let terms = SigmoidTerms { row_weights, ..Default::default() };
+    check_shapes(&logits, &labels, &terms);
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if form::is_fused_on(&logits) {
+        let config = SigmoidConfig { num_bins, ..config(&terms, &labels) };
+        let (labels, entries) = split(labels);
+        let inputs = inputs(labels, &[], entries, terms.row_weights, &logits.device());
+        let counts =
+            <Dispatch as LossBackend>::sigmoid_error_counts(logits.into_dispatch(), inputs, config);
+        return Tensor::from_dispatch(counts);
+    }
+    composed::sigmoid_error_counts(logits, labels.without_autodiff(), terms.row_weights, num_bins)
+}
+
 fn check_shapes(logits: &Tensor<2>, labels: &Labels, terms: &SigmoidTerms) {
     let [num_rows, num_columns] = logits.dims();
     match labels {
@@ -153,6 +120,34 @@ fn check_shapes(logits: &Tensor<2>, labels: &Labels, terms: &SigmoidTerms) {
     if let Some(weights) = &terms.row_weights {
         assert_shape!(weights, [num_rows]);
     }
+    if let Some(draw) = &terms.background_draw {
+        assert_shape!(draw.probabilities, [num_columns]);
+    }
+    if let Some(weights) = &terms.error_weights {
+        assert!(weights.dims()[0] > 0, "error_weights needs at least one value");
+    }
+}
+
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn config(terms: &SigmoidTerms, labels: &Labels) -> SigmoidConfig {
+    SigmoidConfig {
+        shift: terms.shift.is_some().then_some(terms.shift_rows),
+        has_positive_weights: terms.positive_weights.is_some(),
+        negative_weights: terms.negative_weights.is_some().then_some(terms.negative_weight_rows),
+        has_gamma: terms.focal_gamma.is_some(),
+        draw: terms
+            .background_draw
+            .as_ref()
+            .map(|draw| DrawConfig { key: draw.key(), is_by_row: draw.unit == DrawUnit::Row }),
+        threshold: terms.foreground_threshold,
+        num_bins: terms.error_weights.as_ref().map_or(0, |weights| weights.dims()[0]),
+        has_background_column: terms.has_background_column,
+        is_multi_label: matches!(labels, Labels::MultiLabel(_)),
+        has_row_weights: terms.row_weights.is_some(),
+        factor: terms.factor,
+        has_sums: false,
+        is_tracked: false,
+    }
 }
 
 #[cfg(any(feature = "flex", feature = "cube"))]
@@ -162,31 +157,38 @@ fn fused(
     terms: SigmoidTerms,
     has_sums: bool,
 ) -> (Tensor<1>, Tensor<2>) {
-    let config = SigmoidConfig {
-        shift: terms.shift.is_some().then_some(terms.shift_rows),
-        has_positive_weights: terms.positive_weights.is_some(),
-        negative_weights: terms.negative_weights.is_some().then_some(terms.negative_weight_rows),
-        has_gamma: terms.focal_gamma.is_some(),
-        is_multi_label: matches!(labels, Labels::MultiLabel(_)),
-        has_row_weights: terms.row_weights.is_some(),
-        factor: terms.factor,
-        has_sums,
-        is_tracked: false,
-    };
-    let tables = [terms.shift, terms.positive_weights, terms.negative_weights, terms.focal_gamma];
-    let (labels, entries) = match labels {
-        Labels::Classes(labels) => (Some(labels), None),
-        Labels::MultiLabel(targets) => (None, Some(targets)),
-    };
-    let inputs = inputs(labels, &tables, entries, terms.row_weights, &logits.device());
+    let config = SigmoidConfig { has_sums, ..config(&terms, &labels) };
+    let probabilities = terms.background_draw.map(|draw| draw.probabilities);
+    let tables = [
+        terms.shift,
+        terms.positive_weights,
+        terms.negative_weights,
+        terms.focal_gamma,
+        probabilities,
+    ];
+    let (labels, entries) = split(labels);
+    let mut inputs = inputs(labels, &tables, entries, terms.row_weights, &logits.device());
+    if let Some(weights) = terms.error_weights {
+        inputs.bins = weights.without_autodiff().into_dispatch();
+    }
     let (losses, sums, _) =
         <Dispatch as LossBackend>::fused_sigmoid_loss(logits.into_dispatch(), inputs, config);
     (Tensor::from_dispatch(losses), Tensor::from_dispatch(sums))
 }
 
+/// Class labels or targets.
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn split(labels: Labels) -> (Option<Tensor<1, Int>>, Option<Tensor<2>>) {
+    match labels {
+        Labels::Classes(labels) => (Some(labels), None),
+        Labels::MultiLabel(targets) => (None, Some(targets)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RowSet;
     use longtail_testing::{assert_close, device, values};
 
     const LOGITS: [[f64; 2]; 3] = [[0.5, -1.0], [0.0, 3.0], [-2.0, 0.25]];
@@ -247,7 +249,7 @@ mod tests {
                     negative_weight_rows: rows,
                     focal_gamma: Some(vector(&GAMMA)),
                     row_weights: Some(vector(&WEIGHTS)),
-                    factor: 1.0,
+                    ..Default::default()
                 };
                 let loss = sigmoid_loss(logits.clone(), labels, terms);
                 let gradients = loss.clone().sum().backward();

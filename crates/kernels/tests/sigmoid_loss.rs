@@ -4,7 +4,8 @@ mod reference;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use longtail_kernels::{
-    Labels, RowSet, SigmoidTerms, composed, sigmoid_loss, sigmoid_loss_with_sums,
+    BackgroundDraw, DrawUnit, Labels, RowSet, SigmoidTerms, composed, sigmoid_error_counts,
+    sigmoid_loss, sigmoid_loss_with_sums,
 };
 use longtail_testing::{assert_close, device, is_flex, values};
 use reference::{numbers, tensor};
@@ -111,7 +112,39 @@ fn all_terms([rows, columns]: [usize; 2], on: RowSet) -> SigmoidTerms {
         focal_gamma: Some(table(columns, 6, 3.0)),
         row_weights: Some(vector(row_weights.collect(), &device())),
         factor: 0.125,
+        ..Default::default()
     }
+}
+
+/// A table of probabilities, 0 and 1 among them.
+fn background_draw(columns: usize, unit: DrawUnit) -> BackgroundDraw {
+    let probability = |column: usize| (column % 5) as f32 / 4.0;
+    let probabilities = vector((0..columns).map(probability).collect(), &device());
+    BackgroundDraw { probabilities, unit, seed: 3, draw: 8 }
+}
+
+/// The terms that weigh negatives row by row, and the weights by the size of the error.
+fn rules([rows, columns]: [usize; 2]) -> Vec<(&'static str, SigmoidTerms)> {
+    let all = all_terms([rows, columns], RowSet::Foreground);
+    let mut cases = Vec::new();
+    for has_background_column in [false, true] {
+        for unit in [DrawUnit::Entry, DrawUnit::Row] {
+            let background_draw = Some(background_draw(columns, unit));
+            let terms = SigmoidTerms { has_background_column, background_draw, ..all.clone() };
+            cases.push(("draw", terms));
+        }
+        let foreground_threshold = Some(0.3);
+        let terms = SigmoidTerms { has_background_column, foreground_threshold, ..all.clone() };
+        let draw = Some(background_draw(columns, DrawUnit::Row));
+        cases.push(("threshold", terms.clone()));
+        cases.push((
+            "threshold and draw",
+            SigmoidTerms { background_draw: draw, focal_gamma: None, ..terms },
+        ));
+        let error_weights = Some(table(7, 12, 2.0));
+        cases.push(("bins", SigmoidTerms { has_background_column, error_weights, ..all.clone() }));
+    }
+    cases
 }
 
 /// Every remainder of vectors; elsewhere a few, since kernels are compiled for each power of two.
@@ -157,6 +190,101 @@ fn every_term_at_many_widths() {
             }
         }
     }
+}
+
+#[test]
+fn weights_by_row_and_by_error() {
+    for columns in [1, 3, 8, 13, 40] {
+        let shape = [7, columns];
+        let logits = numbers(7 * columns, columns as u64).into_iter().map(|v| 4.0 * v).collect();
+        let logits = matrix(logits, shape, &device());
+        for labels in [class_labels(shape), multi_label(shape)] {
+            for (name, terms) in rules(shape) {
+                let name = format!("{name}, {columns}");
+                assert_forms_agree(&name, &logits, &labels, &terms);
+                let tracked = logits.clone().autodiff().require_grad();
+                let fused = sigmoid_loss_with_sums(tracked.clone(), labels.clone(), terms.clone());
+                let composed = composed::sigmoid_loss_with_sums(tracked, labels.clone(), terms);
+                let expected = f64s(&values(composed.negative_sums));
+                assert_close(&name, &values(fused.negative_sums), &expected, 2e-6);
+                let expected = f64s(&values(composed.positive_sums));
+                assert_close(&name, &values(fused.positive_sums), &expected, 2e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn background_negatives_follow_their_numbers() {
+    let (rows, columns) = (60, 10);
+    let labels: Vec<i64> = (0..rows as i64).map(|row| if row % 4 == 0 { 3 } else { 10 }).collect();
+    let labels = Labels::Classes(Tensor::from_data(TensorData::new(labels, [rows]), &device()));
+    let logits = Tensor::<2>::zeros([rows, columns], &device().autodiff()).require_grad();
+    for unit in [DrawUnit::Entry, DrawUnit::Row] {
+        let draw = background_draw(columns, unit);
+        let terms = SigmoidTerms { background_draw: Some(draw.clone()), ..SigmoidTerms::default() };
+        let loss = sigmoid_loss(logits.clone(), labels.clone(), terms).sum();
+        let gradient = values(logits.grad(&loss.backward()).expect("the logits are tracked"));
+        let mut num_kept = [0; 2];
+        for (entry, slope) in gradient.into_iter().enumerate() {
+            let (row, column) = (entry / columns, entry % columns);
+            let is_kept = row % 4 == 0 || draw.number(row, column) < (column % 5) as f64 / 4.0;
+            assert_eq!(slope != 0.0, is_kept, "{unit:?}, row {row}, column {column}");
+            num_kept[usize::from(is_kept)] += 1;
+        }
+        assert!(num_kept[0] > 100 && num_kept[1] > 100, "{num_kept:?}");
+    }
+    // A row has one number, the next draw others.
+    let draw = background_draw(columns, DrawUnit::Row);
+    assert_eq!(draw.number(5, 0).to_bits(), draw.number(5, 9).to_bits());
+    assert!(BackgroundDraw { draw: 9, ..draw.clone() }.number(5, 0) != draw.number(5, 0));
+}
+
+#[test]
+fn counts_of_errors() {
+    for shape in [[1, 1], [9, 13], [300, 40], [70, 1203]] {
+        let [rows, columns] = shape;
+        let raw: Vec<f32> = numbers(rows * columns, 11).into_iter().map(|v| 5.0 * v).collect();
+        let logits = matrix(raw.clone(), shape, &device());
+        let weights: Vec<f32> = (0..rows).map(|row| if row % 4 == 3 { 0.0 } else { 2.0 }).collect();
+        for (is_multi_label, labels) in [(false, class_labels(shape)), (true, multi_label(shape))] {
+            for num_bins in [1, 10, 30] {
+                let mut expected = vec![0.0; num_bins];
+                let classes = classes(shape);
+                for (entry, &logit) in raw.iter().enumerate() {
+                    let (row, column) = (entry / columns, entry % columns);
+                    let is_positive = match is_multi_label {
+                        true => row % 4 != 1 && (row + column) % 5 == 0,
+                        false => classes[row] == column as i64,
+                    };
+                    let signed = if is_positive { -logit } else { logit };
+                    let error = 1.0 / (1.0 + (-f64::from(signed)).exp());
+                    if row % 4 != 3 {
+                        expected[((error * num_bins as f64) as usize).min(num_bins - 1)] += 1.0;
+                    }
+                }
+                let weights = Some(vector(weights.clone(), &device()));
+                for count in [sigmoid_error_counts, composed::sigmoid_error_counts] {
+                    let found = count(logits.clone(), labels.clone(), weights.clone(), num_bins);
+                    let found = f64s(&values(found));
+                    let differ = found.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 2.0);
+                    let sums = [&found, &expected].map(|counts| counts.iter().sum::<f64>());
+                    // Single precision may put an entry at a bound into the next bin.
+                    assert!(!differ && sums[0] == sums[1], "{shape:?}: {found:?} {expected:?}");
+                }
+            }
+        }
+    }
+    let counts = sigmoid_error_counts(
+        Tensor::<2>::from_floats([[1e30, -1e30], [-1e4, 1e4]], &device()),
+        Labels::Classes(Tensor::from_data([0_i64, 0], &device())),
+        None,
+        4,
+    );
+    assert_eq!(values(counts), [2.0, 0.0, 0.0, 2.0]);
+    let empty = Labels::Classes(Tensor::zeros([0], &device()));
+    let counts = sigmoid_error_counts(Tensor::zeros([0, 4], &device()), empty, None, 3);
+    assert_eq!(values(counts), [0.0; 3]);
 }
 
 #[test]
@@ -366,6 +494,7 @@ fn without_vector_instructions() {
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["every_term_at_many_widths", "sums_of_gradients", "huge_logits_and_small_ones"])
+        .args(["weights_by_row_and_by_error", "counts_of_errors"])
         .env("LONGTAIL_SIMD", "portable")
         .output()
         .unwrap();

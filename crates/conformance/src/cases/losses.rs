@@ -55,6 +55,7 @@ fn sigmoid(device: &Device, record: &mut Record) -> Result<(), ConformanceError>
         focal_gamma: table("gamma"),
         row_weights: Some(tensor("rows", [NUM_ROWS], device) + 1.0),
         factor: 0.5,
+        ..Default::default()
     };
     let labels = Labels::Classes(upload(&labels(NUM_CLASSES + 1), device));
     finish(sigmoid_loss(logits.clone(), labels, terms), &logits, record)

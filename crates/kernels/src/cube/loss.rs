@@ -47,6 +47,18 @@ impl LossBackend for CubeBackend {
         sigmoid_loss::backward(saved, inputs, gradient, &config)
     }
 
+    fn sigmoid_error_counts(
+        logits: CubeTensor,
+        inputs: LossInputs<Self>,
+        config: SigmoidConfig,
+    ) -> CubeTensor {
+        let logits = into_contiguous(logits);
+        if is_empty(&logits) {
+            return zeros(&logits, Shape::new([config.num_bins]));
+        }
+        sigmoid_loss::error_counts(logits, inputs, &config)
+    }
+
     fn fused_softmax_loss(
         logits: CubeTensor,
         inputs: LossInputs<Self>,

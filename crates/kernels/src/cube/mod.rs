@@ -11,6 +11,7 @@ mod reduce;
 mod roi_align;
 mod roi_lists;
 mod rows;
+mod sigmoid_entry;
 mod sigmoid_kernels;
 mod sigmoid_loss;
 mod softmax_kernels;

@@ -53,5 +53,6 @@ pub(super) fn contiguous_inputs(inputs: LossInputs<CubeBackend>) -> LossInputs<C
         tables: into_contiguous(inputs.tables),
         entries: into_contiguous(inputs.entries),
         row_weights: into_contiguous(inputs.row_weights),
+        bins: into_contiguous(inputs.bins),
     }
 }

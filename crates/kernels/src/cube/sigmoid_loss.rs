@@ -6,8 +6,10 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::rows::{Rows, contiguous_inputs};
+use super::sigmoid_entry::{Form, numbers};
 use super::sigmoid_kernels::{
-    Form, foreground_kernel, gradient_kernel, losses_kernel, partial_sums_kernel, total_kernel,
+    foreground_kernel, gradient_kernel, losses_kernel, partial_counts_kernel, partial_sums_kernel,
+    total_kernel,
 };
 use super::tensor::{elementwise, empty};
 use crate::loss_backend::{LossInputs, SigmoidConfig};
@@ -29,7 +31,7 @@ impl Inputs {
         let (logits, mut inputs) = (into_contiguous(logits), contiguous_inputs(inputs));
         let rows = Rows::new(&logits);
         let form = Form::new(config, rows.num_units);
-        if form.is_multi_label && (form.shifts_foreground || form.weighs_foreground) {
+        if form.is_multi_label && form.asks_for_foreground() {
             inputs.labels = rows.empty_losses(&logits);
             let (cube_count, cube_dim) = rows.launch(&logits);
             foreground_kernel::launch(
@@ -40,6 +42,7 @@ impl Inputs {
                 inputs.labels.clone().into_buffer_arg(),
                 rows.num_rows,
                 rows.num_columns,
+                rows.num_columns - usize::from(form.has_background_column),
                 form.num_units,
             );
         }
@@ -65,10 +68,9 @@ pub(super) fn forward(
         inputs.tables.into_buffer_arg(),
         inputs.entries.into_buffer_arg(),
         inputs.row_weights.into_buffer_arg(),
+        inputs.bins.into_buffer_arg(),
         losses.clone().into_buffer_arg(),
-        rows.num_rows,
-        rows.num_columns,
-        config.factor,
+        numbers(rows.num_rows, rows.num_columns, config),
         form,
     );
     losses
@@ -93,11 +95,10 @@ pub(super) fn backward(
         inputs.tables.into_buffer_arg(),
         inputs.entries.into_buffer_arg(),
         inputs.row_weights.into_buffer_arg(),
+        inputs.bins.into_buffer_arg(),
         into_contiguous(gradient).into_buffer_arg(),
         output.clone().into_buffer_arg(),
-        rows.num_rows,
-        rows.num_columns,
-        config.factor,
+        numbers(rows.num_rows, rows.num_columns, config),
         form,
     );
     output
@@ -127,9 +128,9 @@ pub(super) fn sums(
         inputs.tables.into_buffer_arg(),
         inputs.entries.into_buffer_arg(),
         inputs.row_weights.into_buffer_arg(),
+        inputs.bins.into_buffer_arg(),
         partial.clone().into_buffer_arg(),
-        rows.num_rows,
-        rows.num_columns,
+        numbers(rows.num_rows, rows.num_columns, config),
         chunk,
         num_units,
         Form { num_units: 1, ..form },
@@ -146,4 +147,49 @@ pub(super) fn sums(
         num_units,
     );
     sums
+}
+
+/// Entries in each bin of errors.
+pub(super) fn error_counts(
+    logits: CubeTensor,
+    inputs: LossInputs<CubeBackend>,
+    config: &SigmoidConfig,
+) -> CubeTensor {
+    let Inputs { logits, inputs, rows, form } = Inputs::new(logits, inputs, config);
+    let client = &logits.client.clone();
+    // Many short chunks: each of their units reads all entries of its rows.
+    let chunk = rows.num_rows.div_ceil(MAX_CHUNKS * MAX_CHUNKS).max(1);
+    let num_chunks = rows.num_rows.div_ceil(chunk);
+    let partial = empty(&logits, Shape::new([num_chunks, config.num_bins]));
+    let counts = empty(&logits, Shape::new([config.num_bins]));
+
+    let num_units = num_chunks * config.num_bins;
+    let (cube_count, cube_dim) = elementwise(&logits, num_units);
+    partial_counts_kernel::launch(
+        client,
+        cube_count,
+        cube_dim,
+        logits.into_buffer_arg(),
+        inputs.labels.into_buffer_arg(),
+        inputs.entries.into_buffer_arg(),
+        inputs.row_weights.into_buffer_arg(),
+        partial.clone().into_buffer_arg(),
+        rows.num_rows,
+        rows.num_columns,
+        chunk,
+        config.num_bins,
+        num_units,
+        Form { num_units: 1, ..form },
+    );
+    let (cube_count, cube_dim) = elementwise(&counts, config.num_bins);
+    total_kernel::launch(
+        client,
+        cube_count,
+        cube_dim,
+        partial.into_buffer_arg(),
+        counts.clone().into_buffer_arg(),
+        num_chunks,
+        config.num_bins,
+    );
+    counts
 }

@@ -103,9 +103,15 @@ fn mix(word: u32) -> u32 {
 /// Whether the draw leaves an entry out, as in `random_mask.rs`.
 #[cube]
 fn is_drawn(row: usize, column: usize, numbers: &Numbers) -> bool {
-    let of_row = mix(row as u32 + numbers.row_key);
-    let of_column = mix((column as u32 ^ 0x9e37_79b9u32) + numbers.column_key);
-    (mix(of_row ^ of_column) >> 8u32) < numbers.bound
+    draw(row, column, numbers.row_key, numbers.column_key) < numbers.bound
+}
+
+/// A draw of 24 bits, as in `random_mask.rs`.
+#[cube]
+pub(super) fn draw(row: usize, column: usize, row_key: u32, column_key: u32) -> u32 {
+    let of_row = mix(row as u32 + row_key);
+    let of_column = mix((column as u32 ^ 0x9e37_79b9u32) + column_key);
+    mix(of_row ^ of_column) >> 8u32
 }
 
 /// The logit of a class inside the softmax.

@@ -12,11 +12,18 @@ pub(super) enum Focal {
     Square,
     /// `(1 - p_t)^gamma` with one `gamma` per column.
     Table,
+    /// A weight by the size of `1 - p_t`, which is a constant to the gradient.
+    Bins,
 }
 
-/// `(1 - p)^gamma (-ln p)` with `p = sigmoid(-wrong)`, and its derivative by `wrong`.
+/// `(1 - p)^gamma (-ln p)` with `p = sigmoid(-wrong)`, and its derivative by `wrong`. `bins` are the
+/// weights of [`Focal::Bins`], at least one.
 #[inline(always)]
-pub(super) unsafe fn focal_loss<S: Lanes, const FOCAL: u8>(wrong: S, gamma: S) -> (S, S) {
+pub(super) unsafe fn focal_loss<S: Lanes, const FOCAL: u8>(
+    wrong: S,
+    gamma: S,
+    bins: &[f32],
+) -> (S, S) {
     // SAFETY: by the caller: the instruction set of `S` is there.
     unsafe {
         let zero = S::splat(0.0);
@@ -25,6 +32,10 @@ pub(super) unsafe fn focal_loss<S: Lanes, const FOCAL: u8>(wrong: S, gamma: S) -
         let fault = wrong.if_negative(small, large); // 1 - p
         if FOCAL == Focal::No as u8 {
             return (loss, fault);
+        }
+        if FOCAL == Focal::Bins as u8 {
+            let weights = bin(fault, bins.len()).lookup(bins.as_ptr());
+            return (loss.mul(weights), fault.mul(weights));
         }
         let right = wrong.if_negative(large, small); // p
         let (gamma, power) = if FOCAL == Focal::Square as u8 {
@@ -35,5 +46,15 @@ pub(super) unsafe fn focal_loss<S: Lanes, const FOCAL: u8>(wrong: S, gamma: S) -
         };
         let slope = gamma.mul(right).mul_add(loss, fault);
         (loss.mul(power), slope.mul(power))
+    }
+}
+
+/// The place of an error among `num_bins` bins, to be rounded down; 0 of NaN.
+#[inline(always)]
+pub(super) unsafe fn bin<S: Lanes>(fault: S, num_bins: usize) -> S {
+    // SAFETY: by the caller.
+    unsafe {
+        let place = fault.mul(S::splat(num_bins as f32)).max(S::splat(0.0));
+        place.min(S::splat(num_bins as f32 - 0.5))
     }
 }

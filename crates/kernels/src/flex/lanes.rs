@@ -37,6 +37,10 @@ pub(super) trait Lanes: Copy {
     /// 1 where the draw of row and column is below `bound`, else 0; see
     /// [`RandomMask`](crate::RandomMask).
     unsafe fn drawn(column_keys: *const u32, row_key: u32, bound: u32) -> Self;
+    /// The draws of row and column, whole numbers below 2^24.
+    unsafe fn draws(column_keys: *const u32, row_key: u32) -> Self;
+    /// `table[floor(self)]` for `0 <= self < len` of the table.
+    unsafe fn lookup(self, table: *const f32) -> Self;
 
     /// Sum of the lanes.
     #[inline(always)]
@@ -162,6 +166,18 @@ mod x86 {
                 Self(_mm256_and_ps(_mm256_castsi256_ps(is_below), _mm256_set1_ps(1.0)))
             }
         }
+        #[inline(always)]
+        unsafe fn draws(column_keys: *const u32, row_key: u32) -> Self {
+            unsafe {
+                let keys = _mm256_loadu_si256(column_keys.cast());
+                let draw = mix(_mm256_xor_si256(keys, _mm256_set1_epi32(row_key as i32)));
+                Self(_mm256_cvtepi32_ps(_mm256_srli_epi32(draw, 8)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn lookup(self, table: *const f32) -> Self {
+            unsafe { Self(_mm256_i32gather_ps::<4>(table, _mm256_cvttps_epi32(self.0))) }
+        }
     }
 }
 #[cfg(target_arch = "x86_64")]
@@ -259,5 +275,14 @@ impl Lanes for PortableLanes {
         let keys = unsafe { column_keys.cast::<[u32; LANES]>().read_unaligned() };
         let is_below = |key: u32| crate::random_mask::mix(key ^ row_key) >> 8 < bound;
         Self(keys.map(|key| if is_below(key) { 1.0 } else { 0.0 }))
+    }
+    #[inline(always)]
+    unsafe fn draws(column_keys: *const u32, row_key: u32) -> Self {
+        let keys = unsafe { column_keys.cast::<[u32; LANES]>().read_unaligned() };
+        Self(keys.map(|key| (crate::random_mask::mix(key ^ row_key) >> 8) as f32))
+    }
+    #[inline(always)]
+    unsafe fn lookup(self, table: *const f32) -> Self {
+        Self(self.0.map(|place| unsafe { *table.add(place as usize) }))
     }
 }

@@ -6,10 +6,12 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 use rayon::prelude::*;
 
+use super::error_counts::ErrorCounts;
 use super::loss_tables::{SigmoidTables, SoftmaxTables};
 use super::parallel::Target;
 use super::pool::Buffer;
-use super::sigmoid_loss::{SigmoidLoss, Targets};
+use super::sigmoid_loss::SigmoidLoss;
+use super::sigmoid_targets::Targets;
 use super::simd::multiversion;
 use super::softmax_loss::SoftmaxLoss;
 use super::tensor::{contiguous, values};
@@ -52,6 +54,20 @@ fn columns(labels: &[f32], num_columns: usize) -> Vec<u32> {
         if (0.0..=num_columns as f32).contains(&label) { label as u32 } else { NONE }
     };
     labels.iter().map(column).collect()
+}
+
+fn targets<'a>(
+    config: &SigmoidConfig,
+    labels: &'a [u32],
+    entries: &'a [f32],
+    num_columns: usize,
+) -> Targets<'a> {
+    let num_classes = num_columns - usize::from(config.has_background_column);
+    if config.is_multi_label {
+        Targets::MultiLabel { targets: entries, num_classes }
+    } else {
+        Targets::Classes { labels, num_classes }
+    }
 }
 
 /// Losses and gradient of the rows: into fresh memory, or the gradient over the logits where nobody
@@ -116,16 +132,12 @@ impl LossBackend for Flex {
         config: SigmoidConfig,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let [num_rows, num_columns] = logits.shape().dims::<2>();
-        let LossInputs { labels, tables, entries, row_weights } = inputs;
-        let [labels, tables, entries, row_weights] =
-            [labels, tables, entries, row_weights].map(contiguous);
-        let tables = SigmoidTables::new(&config, values(&tables), num_columns);
+        let LossInputs { labels, tables, entries, row_weights, bins } = inputs;
+        let [labels, tables, entries, row_weights, bins] =
+            [labels, tables, entries, row_weights, bins].map(contiguous);
+        let tables = SigmoidTables::new(&config, values(&tables), values(&bins), num_columns);
         let labels = columns(values(&labels), num_columns);
-        let targets = if config.is_multi_label {
-            Targets::MultiLabel(values(&entries))
-        } else {
-            Targets::Classes { labels: &labels }
-        };
+        let targets = targets(&config, &labels, values(&entries), num_columns);
         let weights = config.has_row_weights.then(|| values(&row_weights));
         let (losses, gradient, sums) =
             pass(logits, config.is_tracked, |logits, losses, gradient| {
@@ -146,13 +158,34 @@ impl LossBackend for Flex {
         scale_rows(saved, gradient)
     }
 
+    fn sigmoid_error_counts(
+        logits: FlexTensor,
+        inputs: LossInputs<Self>,
+        config: SigmoidConfig,
+    ) -> FlexTensor {
+        let [num_rows, num_columns] = logits.shape().dims::<2>();
+        let LossInputs { labels, entries, row_weights, .. } = inputs;
+        let [logits, labels, entries, row_weights] =
+            [logits, labels, entries, row_weights].map(contiguous);
+        let labels = columns(values(&labels), num_columns);
+        let targets = targets(&config, &labels, values(&entries), num_columns);
+        let weights = config.has_row_weights.then(|| values(&row_weights));
+        let logits = Target::reading(values(&logits));
+        let rows = Rows { logits, num_rows, num_columns, weights, factor: 1.0 };
+        let num_bins = config.num_bins;
+        let counts = ErrorCounts { rows, targets, num_bins }.run();
+        let mut buffer = Buffer::new(num_bins);
+        buffer.as_mut_slice().copy_from_slice(&counts);
+        buffer.into_tensor(Shape::new([num_bins]))
+    }
+
     fn fused_softmax_loss(
         logits: FlexTensor,
         inputs: LossInputs<Self>,
         config: SoftmaxConfig,
     ) -> (FlexTensor, FlexTensor) {
         let [num_rows, num_columns] = logits.shape().dims::<2>();
-        let LossInputs { labels, tables, entries, row_weights } = inputs;
+        let LossInputs { labels, tables, entries, row_weights, .. } = inputs;
         let [labels, tables, entries, row_weights] =
             [labels, tables, entries, row_weights].map(contiguous);
         let num_classes = num_columns - if config.has_objectness { 2 } else { 0 };

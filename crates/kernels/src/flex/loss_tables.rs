@@ -2,6 +2,7 @@
 
 use super::focal::Focal;
 use super::lanes::LANES;
+use super::negatives::NegativeRule;
 use crate::RowSet;
 use crate::loss_backend::{ShiftConfig, SigmoidConfig, SoftmaxConfig};
 use crate::random_mask::column_key;
@@ -15,13 +16,21 @@ pub(super) struct SigmoidTables {
     pub(super) negative_rows: RowSet,
     pub(super) gamma: Vec<f32>,
     pub(super) focal: Focal,
+    /// Weights by the size of the error; at least one value.
+    pub(super) bins: Vec<f32>,
+    pub(super) negative_rule: NegativeRule,
     pub(super) zeros: Vec<f32>,
     pub(super) ones: Vec<f32>,
 }
 
 impl SigmoidTables {
     /// `tables` lie one after the other, each `num_columns` long.
-    pub(super) fn new(config: &SigmoidConfig, tables: &[f32], num_columns: usize) -> Self {
+    pub(super) fn new(
+        config: &SigmoidConfig,
+        tables: &[f32],
+        bins: &[f32],
+        num_columns: usize,
+    ) -> Self {
         let len = num_columns.next_multiple_of(LANES);
         let constant = |value: f32| {
             let mut table = vec![value; num_columns];
@@ -41,7 +50,9 @@ impl SigmoidTables {
         let positive = table(config.has_positive_weights, 1.0);
         let negative = table(config.negative_weights.is_some(), 1.0);
         let gamma = table(config.has_gamma, 0.0);
+        let probabilities = table(config.draw.is_some(), 1.0);
         let focal = match gamma[..num_columns] {
+            _ if config.num_bins > 0 => Focal::Bins,
             _ if !config.has_gamma => Focal::No,
             ref gamma if gamma.iter().all(|&gamma| gamma == 2.0) => Focal::Square,
             _ => Focal::Table,
@@ -54,6 +65,8 @@ impl SigmoidTables {
             negative_rows: config.negative_weights.unwrap_or(RowSet::All),
             gamma,
             focal,
+            bins: bins.to_vec(),
+            negative_rule: NegativeRule::new(config, probabilities, num_columns),
             zeros: constant(0.0),
             ones: constant(1.0),
         }

@@ -5,10 +5,12 @@ use super::focal::{Focal, focal_loss};
 #[cfg(target_arch = "x86_64")]
 use super::lanes::Avx2Lanes;
 use super::lanes::{LANES, Lanes, PortableLanes};
-use super::loss::{NONE, Rows};
+use super::loss::Rows;
 use super::loss_tables::SigmoidTables;
+use super::negatives::NegativeWeights;
 use super::parallel::{Target, for_each};
 use super::pool::Buffer;
+use super::sigmoid_targets::{RowTargets, Targets};
 use super::simd::{Isa, isa};
 use crate::RowSet;
 
@@ -16,15 +18,6 @@ use crate::RowSet;
 const CHUNK: usize = 512;
 /// Blocks of rows with sums of their own.
 const SUM_BLOCKS: usize = 64;
-
-/// What the entries should be.
-#[derive(Clone, Copy)]
-pub(super) enum Targets<'a> {
-    /// The positive column of each row, or [`NONE`].
-    Classes { labels: &'a [u32] },
-    /// `[rows, columns]`
-    MultiLabel(&'a [f32]),
-}
 
 pub(super) struct SigmoidLoss<'a> {
     pub(super) rows: Rows<'a>,
@@ -37,8 +30,7 @@ pub(super) struct SigmoidLoss<'a> {
 struct Row {
     logits: *const f32,
     gradient: *mut f32,
-    targets: *const f32,
-    label: usize,
+    targets: RowTargets,
     shift: *const f32,
     negative: *const f32,
     /// Multiplies the gradient.
@@ -118,6 +110,8 @@ impl SigmoidLoss<'_> {
         sums: *mut f32,
     ) {
         let num_columns = self.rows.num_columns;
+        let tables = self.tables;
+        let mut negative_weights = NegativeWeights::new(&tables.negative_rule);
         for index in rows {
             // SAFETY: within the logits, the losses and the gradient; the row is this task's.
             let (logits, loss) = unsafe {
@@ -137,26 +131,22 @@ impl SigmoidLoss<'_> {
                 }
                 continue;
             };
-            let (label, targets, is_foreground) = match self.targets {
-                Targets::Classes { labels } => {
-                    let label = labels[index] as usize;
-                    (label, std::ptr::null(), label < num_columns)
-                }
-                Targets::MultiLabel(targets) => {
-                    let targets = &targets[index * num_columns..(index + 1) * num_columns];
-                    (NONE as usize, targets.as_ptr(), targets.iter().any(|&target| target > 0.0))
-                }
-            };
-            let tables = self.tables;
+            let (targets, is_foreground) = self.targets.row(index, num_columns);
             let is_shifted = is_foreground || tables.shift_rows == RowSet::All;
             let is_weighted = is_foreground || tables.negative_rows == RowSet::All;
+            let shift = if is_shifted { &tables.shift } else { &tables.zeros };
+            let negative = if is_weighted { &tables.negative } else { &tables.ones };
+            // SAFETY: a row of logits; tables are full vectors.
+            let negative = unsafe {
+                let row = (index, is_foreground);
+                negative_weights.of_row::<S>(row, logits, shift, negative)
+            };
             let row = Row {
                 logits,
                 gradient,
                 targets,
-                label,
-                shift: if is_shifted { &tables.shift } else { &tables.zeros }.as_ptr(),
-                negative: if is_weighted { &tables.negative } else { &tables.ones }.as_ptr(),
+                shift: shift.as_ptr(),
+                negative: negative.as_ptr(),
                 factor,
                 sums,
             };
@@ -166,6 +156,7 @@ impl SigmoidLoss<'_> {
                     Focal::No => self.row::<S, { Focal::No as u8 }>(&row),
                     Focal::Square => self.row::<S, { Focal::Square as u8 }>(&row),
                     Focal::Table => self.row::<S, { Focal::Table as u8 }>(&row),
+                    Focal::Bins => self.row::<S, { Focal::Bins as u8 }>(&row),
                 }
             };
             loss[0] = (sum * f64::from(factor)) as f32;
@@ -187,13 +178,12 @@ impl SigmoidLoss<'_> {
                 let mut column = start;
                 while column < full {
                     let logits = S::load(row.logits.add(column));
-                    let (loss, gradient) =
-                        if row.targets.is_null() && row.label & !(LANES - 1) != column {
-                            self.negatives::<S, FOCAL>(row, column, logits)
-                        } else {
-                            let targets = row.targets_at::<S>(column, LANES);
-                            self.entries::<S, FOCAL>(row, column, logits, targets)
-                        };
+                    let (loss, gradient) = if row.targets.are_negative(column) {
+                        self.negatives::<S, FOCAL>(row, column, logits)
+                    } else {
+                        let targets = row.targets.at::<S>(column, LANES);
+                        self.entries::<S, FOCAL>(row, column, logits, targets)
+                    };
                     sum = sum.add(loss);
                     if !row.gradient.is_null() {
                         gradient.mul(S::splat(row.factor)).store(row.gradient.add(column));
@@ -203,7 +193,7 @@ impl SigmoidLoss<'_> {
                 if full < end {
                     let count = end - full;
                     let logits = S::load_part(row.logits.add(full), count, 0.0);
-                    let targets = row.targets_at::<S>(full, count);
+                    let targets = row.targets.at::<S>(full, count);
                     let (loss, gradient) = self.entries::<S, FOCAL>(row, full, logits, targets);
                     sum = sum.add(loss);
                     if !row.gradient.is_null() {
@@ -231,7 +221,7 @@ impl SigmoidLoss<'_> {
             let wrong = logits.add(S::load(row.shift.add(column)));
             let weights = S::load(row.negative.add(column));
             let gamma = S::load(self.tables.gamma.as_ptr().add(column));
-            let (loss, gradient) = focal_loss::<S, FOCAL>(wrong, gamma);
+            let (loss, gradient) = focal_loss::<S, FOCAL>(wrong, gamma, &self.tables.bins);
             let (loss, gradient) = (loss.mul(weights), gradient.mul(weights));
             if !row.sums.is_null() {
                 let sum = row.sums.add(column);
@@ -258,7 +248,7 @@ impl SigmoidLoss<'_> {
             let negatives = one.sub(targets);
             let sign = negatives.sub(targets); // 1 at negatives, -1 at positives
             let gamma = S::load(tables.gamma.as_ptr().add(column));
-            let (loss, gradient) = focal_loss::<S, FOCAL>(shifted.mul(sign), gamma);
+            let (loss, gradient) = focal_loss::<S, FOCAL>(shifted.mul(sign), gamma, &tables.bins);
             let excess = S::load(row.negative.add(column)).sub(one);
             let mut weights = negatives.mul_add(excess, one);
             let excess = S::load(tables.positive.as_ptr().add(column)).sub(one);
@@ -273,27 +263,6 @@ impl SigmoidLoss<'_> {
                 }
             }
             (loss, gradient.mul(sign))
-        }
-    }
-}
-
-impl Row {
-    /// The targets of a vector of which `count` entries are in the row.
-    #[inline(always)]
-    unsafe fn targets_at<S: Lanes>(&self, column: usize, count: usize) -> S {
-        // SAFETY: `count` targets are left in the row.
-        unsafe {
-            if self.targets.is_null() {
-                let mut targets = [0.0_f32; LANES];
-                if let Some(target) = targets.get_mut(self.label.wrapping_sub(column)) {
-                    *target = 1.0;
-                }
-                S::load(targets.as_ptr())
-            } else if count == LANES {
-                S::load(self.targets.add(column))
-            } else {
-                S::load_part(self.targets.add(column), count, 0.0)
-            }
         }
     }
 }
