@@ -1,4 +1,4 @@
-"""torchvision twin of `cargo run --release -p longtail-bench --bin detector`.
+"""torchvision twin of `longtail bench --suite detector`.
 
     detector.py FOLDER prepare          writes the weights and images that both sides use
     detector.py FOLDER serve            answers `training` and `inference`, one a line, with the
@@ -34,6 +34,9 @@ folder, what = Path(sys.argv[1]), sys.argv[2]
 case = json.loads((folder / "case.json").read_text())
 size, images_per_batch = case["size"], len(case["objects"])
 torch.set_num_threads(case["threads"])
+device = case["device"]
+if device == "gpu":
+    device = "cuda" if torch.cuda.is_available() else "mps"
 held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -77,18 +80,28 @@ def mask(box):
 
 
 def target(objects):
-    return {
+    fields = {
         "boxes": torch.tensor([o["box"] for o in objects], dtype=torch.float32),
         "labels": torch.tensor([o["label"] + 1 for o in objects]),
         "masks": torch.stack([mask(o["box"]) for o in objects]),
     }
+    return {name: field.to(device) for name, field in fields.items()}
+
+
+def synchronize():
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
 
 
 class Clock:
     def __init__(self):
+        synchronize()
         self.stages, self.last = {}, time.perf_counter()
 
     def __call__(self, stage):
+        synchronize()
         now = time.perf_counter()
         self.stages[stage] = self.stages.get(stage, 0.0) + (now - self.last) * 1e3
         self.last = now
@@ -99,8 +112,9 @@ if what == "prepare":
     prepare()
     sys.exit()
 model.load_state_dict(torch.load(folder / "weights.pth"))
+model.to(device)
 pixels = torch.frombuffer(bytearray((folder / "images.f32").read_bytes()), dtype=torch.float32)
-pixels = pixels.reshape(images_per_batch, 3, size, size)
+pixels = pixels.reshape(images_per_batch, 3, size, size).to(device)
 sizes = [(size, size)] * images_per_batch
 targets = [target(objects) for objects in case["objects"]]
 trained = [p for p in model.parameters() if p.requires_grad]

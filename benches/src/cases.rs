@@ -2,6 +2,7 @@
 
 use longtail::losses::ClassificationLossConfig;
 
+use crate::detector::{DetectorCase, WHOLE};
 use crate::work::{Case, ConvShape, LossShape, Network, Pass, Suite, Work};
 
 /// COCO, Objects365, LVIS, V3Det.
@@ -32,6 +33,8 @@ pub(crate) fn cases(suite: Suite, is_quick: bool) -> Vec<Case> {
                 backbone(Resnet50Fpn, [2, 320], ForwardBackward),
             ]
         }
+        Suite::Detector if is_quick => vec![detector(DetectorCase::Lvis)],
+        Suite::Detector => DetectorCase::ALL.map(detector).into(),
         Suite::Loader if is_quick => vec![loader(8)],
         Suite::Loader => vec![loader(256)],
         Suite::Evaluation if is_quick => vec![evaluation([20, 5])],
@@ -82,6 +85,13 @@ fn backbone(network: Network, [batch, size]: [usize; 2], pass: Pass) -> Case {
     };
     let name = format!("{network_name}, {batch} x {size} px");
     case(Suite::Backbone, name, Work::Backbone { network, batch, size }, pass)
+}
+
+/// The whole of a step; the run adds its stages.
+fn detector(step: DetectorCase) -> Case {
+    let pass = if step.is_training() { Pass::ForwardBackward } else { Pass::Forward };
+    let work = Work::Detector { step, stage: WHOLE.into() };
+    case(Suite::Detector, step.description().into(), work, pass)
 }
 
 fn loader(images: usize) -> Case {

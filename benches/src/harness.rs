@@ -6,6 +6,7 @@ use burn::tensor::Device;
 
 use crate::BenchError;
 use crate::cases::cases;
+use crate::detector::{self, DetectorOptions};
 use crate::machine::{Machine, today};
 use crate::memory;
 use crate::operations::Failure;
@@ -13,7 +14,7 @@ use crate::ours::{Contestant, Ours, Start};
 use crate::peer::{Peer, PeerCommand, PeerVersions, Scratch, peer_device};
 use crate::report::{Measurement, Outcome, Record, Report, Session, Side, SideRecord};
 use crate::summary::Summary;
-use crate::work::{Case, Suite};
+use crate::work::{Case, Suite, Work};
 
 /// Version of Burn that this workspace pins.
 const BURN: &str = "0.22.1";
@@ -101,9 +102,23 @@ pub fn run(
                 session.notes.push(note);
                 continue;
             }
-            let record = sides.measure(case, options);
-            progress(&record);
-            session.records.push(record);
+            let records = match &case.work {
+                Work::Detector { step, .. } => {
+                    let options = DetectorOptions {
+                        device: device.clone(),
+                        peer: options.peer.clone(),
+                        peer_device: peer_device(name).into(),
+                        rounds: options.rounds,
+                        threads,
+                        cases: vec![*step],
+                        with_memory: false,
+                    };
+                    detector::records(&case, &options)
+                }
+                _ => vec![sides.measure(case, options)],
+            };
+            records.iter().for_each(&mut *progress);
+            session.records.extend(records);
         }
         sessions.push(session);
     }

@@ -17,7 +17,7 @@ use crate::work::Case;
 const SCRIPT: &str = include_str!("../peer/peer.py");
 
 /// With these, glibc keeps freed memory, and large tensors cost no page faults.
-const RAISED: [(&str, &str); 3] = [
+pub(crate) const RAISED: [(&str, &str); 3] = [
     ("MALLOC_TRIM_THRESHOLD_", "4294967296"),
     ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
     ("MALLOC_TOP_PAD_", "268435456"),

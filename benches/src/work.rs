@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::BenchError;
+use crate::detector::DetectorCase;
 
 /// A group of cases that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub enum Suite {
     Conv,
     /// Whole networks: ResNet-50, ResNet-50 with a feature pyramid.
     Backbone,
+    /// Mask R-CNN by stage: a training step, inference, and inference with many classes.
+    Detector,
     /// An epoch of image files.
     Loader,
     /// Reading annotations and detections, and their average precision.
@@ -32,13 +35,14 @@ pub enum Suite {
 
 impl Suite {
     /// Every suite, in the order in which they run: memory first, while the process is small.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DenseHead,
         Self::Losses,
         Self::RoiAlign,
         Self::Nms,
         Self::Conv,
         Self::Backbone,
+        Self::Detector,
         Self::Loader,
         Self::Evaluation,
     ];
@@ -52,6 +56,7 @@ impl Suite {
             Self::Nms => "nms",
             Self::Conv => "conv",
             Self::Backbone => "backbone",
+            Self::Detector => "detector",
             Self::Loader => "loader",
             Self::Evaluation => "evaluation",
         }
@@ -178,6 +183,13 @@ pub enum Work {
         /// Height and width of the images.
         size: usize,
     },
+    /// A stage of a detector's step, or the whole of it.
+    Detector {
+        /// Which detector, and what it does.
+        step: DetectorCase,
+        /// Name of the stage; `whole` is all of them.
+        stage: String,
+    },
     /// An epoch of JPEG files through the transforms of ImageNet.
     Loader {
         /// Files.
@@ -255,7 +267,7 @@ mod tests {
         assert_eq!(
             message,
             "unknown suite \"loss\"; known: dense-head, losses, roi-align, nms, conv, backbone, \
-             loader, evaluation"
+             detector, loader, evaluation"
         );
     }
 

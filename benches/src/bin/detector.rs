@@ -57,7 +57,9 @@ fn main() -> Result<()> {
     };
     let with_memory = !options.no_memory;
     let options = DetectorOptions {
+        device: longtail::device("flex")?,
         peer: options.peer,
+        peer_device: "cpu".into(),
         rounds: options.rounds,
         threads: options.threads,
         cases,
@@ -75,8 +77,9 @@ fn print_rows(rows: &[DetectorRow]) {
         "case", "stage", "ours ms", "peer ms", "raised", "ratio"
     );
     for row in rows {
-        print!("{:<10} {:<12} {:>9.2}", row.case.to_string(), row.stage, row.ours_ms);
-        if let (Some([plain, raised]), Some(ratio)) = (row.peer_ms, row.ratio()) {
+        print!("{:<10} {:<12} {:>9.2}", row.case.to_string(), row.stage, row.ours.median_ms);
+        if let (Some(peer), Some(ratio)) = (row.peer, row.ratio()) {
+            let [plain, raised] = peer.map(|times| times.median_ms);
             print!(" {plain:>9.2} {raised:>9.2} {ratio:>6.2}");
         }
         println!();

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use longtail::types::{BBox, Instance, Mask};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// A kind of step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DetectorCase {
     /// A training step of Mask R-CNN R50-FPN, 320 pixels, two images, 91 classes with background.
     Training,
@@ -20,7 +22,19 @@ pub enum DetectorCase {
 }
 
 impl DetectorCase {
-    pub(super) fn is_training(self) -> bool {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Training, Self::Inference, Self::Lvis];
+
+    /// What it is, for a reader.
+    pub(crate) fn description(self) -> &'static str {
+        match self {
+            Self::Training => "training of Mask R-CNN R50-FPN, 2 x 320 px",
+            Self::Inference => "inference of Mask R-CNN R50-FPN, 2 x 320 px",
+            Self::Lvis => "inference of Mask R-CNN R18-FPN, 1 x 320 px, 1203 classes",
+        }
+    }
+
+    pub(crate) fn is_training(self) -> bool {
         self == Self::Training
     }
 
@@ -91,7 +105,7 @@ pub(super) struct CaseFolder {
 }
 
 impl CaseFolder {
-    pub(super) fn new(case: DetectorCase, threads: usize) -> Result<Self> {
+    pub(super) fn new(case: DetectorCase, threads: usize, device: &str) -> Result<Self> {
         let name = format!("longtail-detector-{case}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make {path:?}"))?;
@@ -102,6 +116,7 @@ impl CaseFolder {
         let text = json!({
             "size": SIZE,
             "threads": threads,
+            "device": device,
             "body": case.body(),
             "classes": case.num_classes(),
             "score_threshold": case.score_threshold(),

@@ -2,8 +2,13 @@
 
 use std::time::Instant;
 
+use anyhow::{Context, Result};
+use longtail::burn::tensor::Device;
+
+use crate::summary::Summary;
+
 /// The row of all stages together.
-pub(super) const WHOLE: &str = "whole";
+pub(crate) const WHOLE: &str = "whole";
 
 /// Stages and their milliseconds, in order.
 #[derive(Debug, Clone, Default)]
@@ -31,17 +36,22 @@ impl Stages {
 pub(super) struct Clock {
     stages: Stages,
     last: Instant,
+    device: Device,
 }
 
 impl Clock {
-    pub(super) fn start() -> Self {
-        Self { stages: Stages::default(), last: Instant::now() }
+    pub(super) fn start(device: &Device) -> Result<Self> {
+        device.sync()?;
+        Ok(Self { stages: Stages::default(), last: Instant::now(), device: device.clone() })
     }
 
-    pub(super) fn stage(&mut self, name: &str) {
+    /// A stage ends when the device has done it.
+    pub(super) fn stage(&mut self, name: &str) -> Result<()> {
+        self.device.sync()?;
         let now = Instant::now();
         self.stages.add(name, (now - self.last).as_secs_f64() * 1e3);
         self.last = now;
+        Ok(())
     }
 
     pub(super) fn finish(self) -> Stages {
@@ -49,7 +59,7 @@ impl Clock {
     }
 }
 
-/// The steps of one side.
+/// The steps of one side, the first one being cold.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Samples(Vec<Stages>);
 
@@ -60,14 +70,16 @@ impl Samples {
         self.0.push(stages);
     }
 
-    /// The median of each stage, and of the whole.
-    pub(super) fn medians(&self) -> Stages {
-        let mut medians = Stages::default();
-        for (stage, _) in self.0.first().into_iter().flat_map(Stages::iter) {
-            let mut times: Vec<f64> = self.0.iter().map(|stages| stages.get(stage)).collect();
-            times.sort_by(f64::total_cmp);
-            medians.add(stage, times[times.len() / 2]);
-        }
-        medians
+    /// Names of the stages, the whole last.
+    pub(super) fn stages(&self) -> Vec<String> {
+        let first = self.0.first().into_iter();
+        first.flat_map(Stages::iter).map(|(stage, _)| stage.clone()).collect()
+    }
+
+    /// The times of a stage.
+    pub(super) fn summary(&self, stage: &str) -> Result<Summary> {
+        let times: Vec<f64> = self.0.iter().map(|stages| stages.get(stage)).collect();
+        let [cold, warm @ ..] = times.as_slice() else { anyhow::bail!("no step was timed") };
+        Summary::new(*cold, warm.to_vec()).context("no step was timed")
     }
 }

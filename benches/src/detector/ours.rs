@@ -14,8 +14,9 @@ use longtail::ops::ImageBatch;
 use longtail::training::{Optimizer, OptimizerConfig};
 use longtail::types::{BBox, ClassCounts, Instance};
 
+use super::Step;
 use super::case::{CaseFolder, DetectorCase, SIZE};
-use super::clock::{Clock, Stages};
+use super::clock::Clock;
 use super::process::peak_bytes;
 
 /// A detector with everything that a step needs.
@@ -29,9 +30,9 @@ pub(super) struct Ours {
 }
 
 impl Ours {
-    pub(super) fn new(folder: &CaseFolder) -> Result<Self> {
+    pub(super) fn new(folder: &CaseFolder, device: &Device) -> Result<Self> {
         let case = folder.case;
-        let device = Device::flex();
+        let device = device.clone();
         let device = if case.is_training() { device.autodiff() } else { device };
         let detector = detector(folder, &device)?;
         let detector = if case.is_training() { detector } else { detector.for_inference() };
@@ -50,7 +51,7 @@ impl Ours {
     }
 
     /// One step: the times of its stages, and what it found.
-    pub(super) fn run(&mut self) -> Result<(Stages, String)> {
+    pub(super) fn run(&mut self) -> Result<Step> {
         if self.case.is_training() { self.training() } else { self.inference() }
     }
 
@@ -60,29 +61,29 @@ impl Ours {
         Ok((detector, masks))
     }
 
-    fn training(&mut self) -> Result<(Stages, String)> {
+    fn training(&mut self) -> Result<Step> {
         let key = StepKey { seed: 0, step: self.step, first_image: 0 };
         self.step += 1;
-        let mut clock = Clock::start();
+        let mut clock = Clock::start(&self.batch.images.device())?;
         let (detector, masks) = self.rcnn()?;
         let [stage] = detector.roi_heads.stages.as_slice() else { bail!("a cascade") };
         let targets = self.targets.as_slice();
         let maps = detector.backbone.body.stages(self.batch.images.clone());
-        clock.stage("backbone");
+        clock.stage("backbone")?;
         let features = detector.backbone.fpn.forward(maps);
-        clock.stage("fpn");
+        clock.stage("fpn")?;
         let output = detector.rpn.forward(&features, [SIZE; 2]);
-        clock.stage("rpn head");
+        clock.stage("rpn head")?;
         let limits = detector.rpn.config().train;
         let proposals = detector.rpn.proposals(&output, &self.batch.sizes, limits)?;
         let regions = detector.roi_heads.sample(proposals, targets, key);
-        clock.stage("proposals");
+        clock.stage("proposals")?;
         let features = &features[..detector.num_pooled_levels()];
         let boxes = regions.iter().map(|regions| regions.boxes.clone()).collect();
         let pooled = stage.pool(features, boxes);
-        clock.stage("roi align");
+        clock.stage("roi align")?;
         let box_output = stage.forward(pooled);
-        clock.stage("box head");
+        clock.stage("box head")?;
         let positives = |regions: &longtail::models::Regions| -> Vec<(BBox, usize)> {
             regions.positives().collect()
         };
@@ -97,51 +98,51 @@ impl Ours {
         let (num_rois, num_positives) =
             (regions.iter().map(|regions| regions.boxes.len()).sum::<usize>(), labels.len());
         let pooled = masks.pool(features, boxes);
-        clock.stage("roi align");
+        clock.stage("roi align")?;
         let mask_logits = masks.forward(pooled, labels);
-        clock.stage("mask head");
+        clock.stage("mask head")?;
         let [(_, objectness), (_, anchor_boxes)] = detector.rpn.losses(&output, targets, key);
         let heads = stage.losses(box_output, &regions, targets)?;
         let mask_loss = masks.loss(mask_logits, &regions, targets, &self.batch.sizes);
         let total = objectness + anchor_boxes + heads.classifier + heads.boxes + mask_loss;
         drop(output);
-        clock.stage("losses");
+        clock.stage("losses")?;
         let loss = total.clone().into_scalar::<f32>();
         let gradients = GradientsParams::from_grads(total.backward(), &self.detector);
-        clock.stage("backward");
+        clock.stage("backward")?;
         self.optimizer.update(1e-6, &mut self.detector, gradients);
-        clock.stage("optimizer");
+        clock.stage("optimizer")?;
         let facts = format!("loss {loss:.4}, {num_rois} regions, {num_positives} positives");
-        Ok((clock.finish(), facts))
+        Ok(Step { stages: clock.finish(), check: None, facts }) // regions are drawn at random
     }
 
-    fn inference(&mut self) -> Result<(Stages, String)> {
-        let mut clock = Clock::start();
+    fn inference(&mut self) -> Result<Step> {
+        let mut clock = Clock::start(&self.batch.images.device())?;
         let (detector, masks) = self.rcnn()?;
         let [stage] = detector.roi_heads.stages.as_slice() else { bail!("a cascade") };
         let sizes = &self.batch.sizes;
         let maps = detector.backbone.body.stages(self.batch.images.clone());
-        clock.stage("backbone");
+        clock.stage("backbone")?;
         let features = detector.backbone.fpn.forward(maps);
-        clock.stage("fpn");
+        clock.stage("fpn")?;
         let output = detector.rpn.forward(&features, [SIZE; 2]);
-        clock.stage("rpn head");
+        clock.stage("rpn head")?;
         let proposals = detector.rpn.proposals(&output, sizes, detector.rpn.config().test)?;
-        clock.stage("proposals");
+        clock.stage("proposals")?;
         let features = &features[..detector.num_pooled_levels()];
         let pooled = stage.pool(features, proposals.clone());
-        clock.stage("roi align");
+        clock.stage("roi align")?;
         let output = stage.forward(pooled);
-        clock.stage("box head");
+        clock.stage("box head")?;
         let scores = self.detector.classification_losses()[0].scores(output.logits)?;
         let found = detector.roi_heads.detections(scores, output.offsets, &proposals, sizes)?;
-        clock.stage("detections");
+        clock.stage("detections")?;
         let boxes = found.iter().map(|found| found.iter().map(|d| d.bbox).collect()).collect();
         let labels = found.iter().flatten().map(|detection| detection.label).collect();
         let pooled = masks.pool(features, boxes);
-        clock.stage("roi align");
+        clock.stage("roi align")?;
         let drawn = masks.predict(pooled, labels)?;
-        clock.stage("mask head");
+        clock.stage("mask head")?;
         let mut drawn = drawn.into_iter();
         let (mut sum, mut count) = (0.0, 0);
         for (found, &size) in found.into_iter().zip(sizes) {
@@ -152,10 +153,10 @@ impl Ours {
                 count += 1;
             }
         }
-        clock.stage("masks drawn");
+        clock.stage("masks drawn")?;
         let num_rois: usize = proposals.iter().map(Vec::len).sum();
         let facts = format!("sum of scores {sum:.4}, {num_rois} regions, {count} detections");
-        Ok((clock.finish(), facts))
+        Ok(Step { stages: clock.finish(), check: Some(sum.into()), facts })
     }
 }
 
@@ -192,7 +193,7 @@ fn detector(folder: &CaseFolder, device: &Device) -> Result<Detector> {
 /// If a step fails, or the system does not tell.
 pub fn peak_of(case: DetectorCase, folder: &Path, threads: usize) -> Result<u64> {
     super::process::use_threads(threads)?;
-    let mut ours = Ours::new(&CaseFolder::of(case, folder))?;
+    let mut ours = Ours::new(&CaseFolder::of(case, folder), &Device::flex())?;
     for _ in 0..4 {
         ours.run()?;
     }

@@ -1,21 +1,30 @@
 //! torchvision's side, a process that answers one step at a time.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::peer::RAISED;
+
+use super::Step;
 use super::case::{CaseFolder, DetectorCase};
 use super::clock::Stages;
 
-pub(super) fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peer/detector.py")
+/// The twin of our stages.
+const SCRIPT: &str = include_str!("../../peer/detector.py");
+
+/// Python with the script.
+pub(super) fn command(python: &Path, folder: &CaseFolder) -> Command {
+    let mut command = Command::new(python);
+    command.args(["-c", SCRIPT]).arg(&folder.path);
+    command
 }
 
 /// Writes the weights and images of a case into its folder.
 pub(super) fn prepare(python: &Path, folder: &CaseFolder) -> Result<()> {
-    let status = Command::new(python).arg(script()).arg(&folder.path).arg("prepare").status();
+    let status = command(python, folder).arg("prepare").status();
     let status = status.with_context(|| format!("cannot run {python:?}"))?;
     ensure!(status.success(), "the peer could not prepare weights");
     Ok(())
@@ -37,19 +46,17 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn start(python: &Path, folder: &CaseFolder, allocator: Allocator) -> Result<Self> {
-        let mut command = Command::new(python);
-        command.arg(script()).arg(&folder.path).arg("serve");
+        let mut command = command(python, folder);
+        command.arg("serve");
         if allocator == Allocator::Raised {
-            command.env("MALLOC_TRIM_THRESHOLD_", "4294967296");
-            command.env("MALLOC_MMAP_THRESHOLD_", "4294967296");
-            command.env("MALLOC_TOP_PAD_", "268435456");
+            command.envs(RAISED);
         }
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let output = process.stdout.take().context("the peer has no output")?;
         Ok(Self { process, answers: BufReader::new(output) })
     }
 
-    pub(super) fn run(&mut self, case: DetectorCase) -> Result<(Stages, String)> {
+    pub(super) fn run(&mut self, case: DetectorCase) -> Result<Step> {
         let name = if case.is_training() { "training" } else { "inference" };
         writeln!(self.process.stdin.as_mut().context("the peer has closed")?, "{name}")?;
         let mut answer = String::new();
@@ -60,7 +67,9 @@ impl Peer {
         for (stage, ms) in answer["stages"].as_object().context("no stages")? {
             stages.add(stage, ms.as_f64().context("no number")?);
         }
-        Ok((stages, answer["facts"].to_string()))
+        let facts = &answer["facts"];
+        let check = facts["loss"].as_f64().filter(|_| !case.is_training());
+        Ok(Step { stages, check, facts: facts.to_string() })
     }
 }
 

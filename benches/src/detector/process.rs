@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::case::CaseFolder;
-use super::peer::script;
+use super::peer::command;
 
 /// Peak resident memory of this process.
 pub(super) fn peak_bytes() -> Result<u64> {
@@ -36,8 +36,7 @@ pub(super) fn peak_of_ours(folder: &CaseFolder) -> Result<u64> {
 /// Of a few steps of the peer, in a process of its own.
 pub(super) fn peak_of_peer(python: &Path, folder: &CaseFolder) -> Result<u64> {
     let name = if folder.case.is_training() { "training" } else { "inference" };
-    let mut command = Command::new(python);
-    peak(command.arg(script()).arg(&folder.path).args(["memory", name]))
+    peak(command(python, folder).args(["memory", name]))
 }
 
 fn peak(command: &mut Command) -> Result<u64> {

@@ -49,6 +49,7 @@ pub(crate) fn build(
         Work::Backbone { network, batch, size } => {
             Box::new(backbone::Backbone::new(*network, [*batch, *size], pass, &device)?)
         }
+        Work::Detector { .. } => return Err("a detector is measured by stage".into()),
         Work::Evaluation { images, classes } => {
             Box::new(evaluation::Evaluation::new(*images, *classes, scratch)?)
         }
