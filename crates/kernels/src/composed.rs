@@ -104,13 +104,16 @@ pub fn sgd_step<const D: usize>(
 
 /// Composed form of [`linear`](crate::linear).
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    let [rows, _] = x.dims();
+    let [rows, in_features] = x.dims();
     let [out_features, _] = weight.dims();
     if rows == 0 {
         // Some backends refuse a product of no rows.
         return Tensor::zeros([0, out_features], &x.device());
     }
-    let output = x.matmul(weight.transpose());
+    let output = match in_features {
+        0 => Tensor::zeros([rows, out_features], &x.device()), // or over no columns
+        _ => x.matmul(weight.transpose()),
+    };
     match bias {
         Some(bias) => output + bias.unsqueeze(),
         None => output,

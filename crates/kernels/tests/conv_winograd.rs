@@ -10,7 +10,7 @@ use longtail_kernels::{
     ConvOptions, Winograd, add_relu, composed, conv2d, conv2d_bias_add_relu, conv2d_bias_relu,
     relu, set_winograd, winograd,
 };
-use longtail_testing::{assert_close, device, values};
+use longtail_testing::{assert_close, device, is_flex, values};
 use reference::{ConvCase, conv, numbers, tensor};
 
 /// Holds the setting of the process; the default comes back in the end.
@@ -87,7 +87,9 @@ fn check(case: &ConvCase, tolerance: f64) {
 #[test]
 fn small_tiles_match_slow_loops() {
     let _setting = Setting::new(Winograd::F2x2);
-    cases().iter().for_each(|case| check(case, 1e-6));
+    // Elsewhere Burn's own convolution runs, which sums in another order.
+    let tolerance = if is_flex() { 1e-6 } else { 3e-6 };
+    cases().iter().for_each(|case| check(case, tolerance));
 }
 
 #[test]
@@ -99,6 +101,9 @@ fn large_tiles_match_slow_loops() {
 /// Runs the tests above once more in processes of their own, limited to other instruction sets.
 #[test]
 fn other_instruction_sets() {
+    if !is_flex() {
+        return;
+    }
     for limit in ["avx2", "portable"] {
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .arg("match_slow_loops")
@@ -111,6 +116,9 @@ fn other_instruction_sets() {
 
 #[test]
 fn the_setting_chooses_the_arithmetic() {
+    if !is_flex() {
+        return;
+    }
     let case = case([1, 32, 20, 20], 32, 1);
     let x = tensor(&numbers(case.x.iter().product(), 1), case.x, &device());
     let weight = tensor(&numbers(case.weight.iter().product(), 2), case.weight, &device());

@@ -5,12 +5,14 @@ mod reference;
 
 use burn::tensor::{Int, Tensor, TensorData};
 use longtail_kernels::{Labels, SigmoidTerms, SoftmaxTerms, sigmoid_loss, softmax_loss};
-use longtail_testing::{assert_close, device, values};
+use longtail_testing::{assert_close, device, is_flex, values};
 use reference::{numbers, tensor};
 
 const SHAPE: [usize; 2] = [24, 1203];
-/// Roundings of single precision: 5 of 6e-8.
-const TOLERANCE: f64 = 3e-7;
+/// Roundings of single precision, of 6e-8 each: 5, and 10 where ordinary operations follow each other.
+fn tolerance() -> f64 {
+    if is_flex() { 3e-7 } else { 6e-7 }
+}
 
 fn label(row: usize) -> usize {
     row * 57 % SHAPE[1]
@@ -28,7 +30,7 @@ fn logits(scale: f32) -> Vec<f32> {
 /// One value per row, each asked to be near by itself.
 fn assert_rows_close(name: &str, actual: &[f32], expected: &[f64]) {
     for (row, (actual, expected)) in actual.iter().zip(expected).enumerate() {
-        assert_close(&format!("{name}, row {row}"), &[*actual], &[*expected], TOLERANCE);
+        assert_close(&format!("{name}, row {row}"), &[*actual], &[*expected], tolerance());
     }
 }
 
