@@ -31,7 +31,7 @@ enum Output {
     Compared,
 }
 
-const SCRIPTS: [Script; 12] = [
+const SCRIPTS: [Script; 13] = [
     Script { name: "data", args: &["{out}"], output: Output::Written("crates/data/tests/data") },
     Script {
         name: "detection",
@@ -68,6 +68,11 @@ const SCRIPTS: [Script; 12] = [
         name: "ops",
         args: &["{out}/torchvision.json"],
         output: Output::Written("crates/ops/tests/data"),
+    },
+    Script {
+        name: "pooling",
+        args: &["{out}/pooling.json"],
+        output: Output::Written("crates/models/tests/data"),
     },
     Script {
         name: "rcnn",

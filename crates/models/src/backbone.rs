@@ -177,9 +177,18 @@ impl Backbone {
     /// - images: `[batch, 3, height, width]`
     /// - output: `[batch, num_features]`, averaged over the image
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        global_average(self.maps(images))
+    }
+
+    /// What is averaged in the end.
+    ///
+    /// # Shapes
+    /// - images: `[batch, 3, height, width]`
+    /// - output: `[batch, num_features, map_height, map_width]`
+    pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
         match self {
-            Self::ResNet(network) => network.forward(images),
-            Self::Cifar(network) => network.forward(images),
+            Self::ResNet(network) => network.stages(images).c5,
+            Self::Cifar(network) => network.maps(images),
         }
     }
 

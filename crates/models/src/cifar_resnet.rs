@@ -103,9 +103,16 @@ impl CifarResNet {
     /// - images: `[batch, 3, height, width]`, usually 32x32
     /// - output: `[batch, 64]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        global_average(self.maps(images))
+    }
+
+    /// # Shapes
+    /// - images: `[batch, 3, height, width]`
+    /// - output: `[batch, 64, ceil(height / 4), ceil(width / 4)]`
+    pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
         let x = conv_norm_relu(&self.conv1, &self.bn1, images);
         let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3);
-        global_average(blocks.fold(x, |x, block| block.forward(x)))
+        blocks.fold(x, |x, block| block.forward(x))
     }
 }
 

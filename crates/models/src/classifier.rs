@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor, assert_shape};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{Backbone, BackboneConfig};
+use crate::cam_calibration::{CamCalibration, CamCalibrationConfig};
 use crate::error::ModelError;
 use crate::head::{ClassifierHead, HeadConfig};
 use crate::weight_init::WeightInit;
@@ -18,12 +19,15 @@ pub struct ClassifierConfig {
     /// Features to logits. Default: linear with bias.
     #[serde(default)]
     pub head: HeadConfig,
+    /// Pools by the regions that images of one class share, instead of evenly. Default: evenly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cam_calibration: Option<CamCalibrationConfig>,
 }
 
 impl ClassifierConfig {
     /// This backbone under a linear head.
     pub fn new(backbone: BackboneConfig) -> Self {
-        Self { backbone, head: HeadConfig::default() }
+        Self { backbone, head: HeadConfig::default(), cam_calibration: None }
     }
 
     /// Sets the head.
@@ -37,7 +41,7 @@ impl ClassifierConfig {
     /// loss's answers. On an autodiff device it is ready to train.
     ///
     /// # Errors
-    /// If the head refuses its configuration; see [`HeadConfig::init`].
+    /// If the head or the pooling refuses its configuration; see [`HeadConfig::init`].
     pub fn init(
         &self,
         num_logits: usize,
@@ -48,7 +52,9 @@ impl ClassifierConfig {
         let init = WeightInit::new(seed, device);
         let num_features = self.backbone.num_features();
         let head = self.head.init(num_features, num_logits, prior_bias, &init.child("head"))?;
-        Ok(Classifier { backbone: self.backbone.init(&init)?, head })
+        let cam_calibration = self.cam_calibration.as_ref();
+        let cam_calibration = cam_calibration.map(CamCalibrationConfig::init).transpose()?;
+        Ok(Classifier { backbone: self.backbone.init(&init)?, head, cam_calibration })
     }
 }
 
@@ -59,6 +65,18 @@ pub struct Classifier {
     pub backbone: Backbone,
     /// Features to logits.
     pub head: ClassifierHead,
+    /// Pooling by regions of the class.
+    pub cam_calibration: Option<CamCalibration>,
+}
+
+/// Logits of images whose labels were at hand.
+#[derive(Debug, Clone)]
+pub struct LabeledLogits {
+    /// `[batch, num_logits]`
+    pub logits: Tensor<2>,
+    /// A loss of the model's own to add to that of the logits, `[1]`; see
+    /// [`CamCalibrationConfig::agreement`].
+    pub auxiliary: Option<Tensor<1>>,
 }
 
 impl Classifier {
@@ -69,13 +87,35 @@ impl Classifier {
         self.head.forward(self.features(images))
     }
 
+    /// [`forward`](Self::forward) in training, where labels are at hand: the pooling may look at
+    /// other images of the same class, and add a loss. Without
+    /// [`CamCalibration`] the logits are the same.
+    ///
+    /// # Shapes
+    /// - images: `[batch, 3, height, width]`
+    /// - labels: one class for each image
+    ///
+    /// # Panics
+    /// If there is another number of labels than images.
+    pub fn forward_labeled(&self, images: Tensor<4>, labels: &[usize]) -> LabeledLogits {
+        let is_empty = images.dims()[0] == 0;
+        let Some(calibration) = self.cam_calibration.as_ref().filter(|_| !is_empty) else {
+            return LabeledLogits { logits: self.forward(images), auxiliary: None };
+        };
+        assert_shape!(images, [_, 3, _, _]);
+        let maps = self.backbone.maps(images);
+        let pooled = calibration.pool_labeled(maps, self.head.class_vectors().val(), labels);
+        let logits = self.head.forward(pooled.features);
+        LabeledLogits { logits, auxiliary: pooled.agreement }
+    }
+
     /// A copy for inference alone: outside autodiff, batch norms folded into the convolutions. Same
     /// logits up to rounding. Its tensors are not those of a weight file any more; save the model it
     /// was made from.
     #[must_use]
     pub fn for_inference(&self) -> Self {
-        let Self { backbone, head } = self.valid();
-        Self { backbone: backbone.for_inference(), head }
+        let Self { backbone, head, cam_calibration } = self.valid();
+        Self { backbone: backbone.for_inference(), head, cam_calibration }
     }
 
     /// What the head sees.
@@ -88,7 +128,13 @@ impl Classifier {
         if images.dims()[0] == 0 {
             return Tensor::zeros([0, self.num_features()], &images.device());
         }
-        self.backbone.forward(images)
+        let Some(calibration) = &self.cam_calibration else { return self.backbone.forward(images) };
+        let maps = self.backbone.maps(images);
+        let class_vectors = self.head.class_vectors().val();
+        calibration.pool_unlabeled(maps, class_vectors, |even| {
+            // Outside autodiff, so that running statistics stay.
+            self.head.valid().forward(even.without_autodiff())
+        })
     }
 
     /// Width of the features.
@@ -123,7 +169,7 @@ impl Classifier {
     /// # Errors
     /// If the head is a cosine head, or `tau` is negative or not finite.
     pub fn tau_normalized(&self, tau: f64) -> Result<Self, ModelError> {
-        Ok(Self { backbone: self.backbone.clone(), head: self.head.tau_normalized(tau)? })
+        Ok(Self { head: self.head.tau_normalized(tau)?, ..self.clone() })
     }
 }
 

@@ -235,13 +235,23 @@ impl Cosine {
 
     /// Brings each head's part of each row to length 1, or to the squashed length.
     fn normalise(&self, x: Tensor<2>, eps: f64, squash: bool) -> Tensor<2> {
+        if !squash {
+            return unit_parts(x, self.num_heads, eps);
+        }
         let [rows, width] = x.dims();
         let parts = x.reshape([rows * self.num_heads, width / self.num_heads]);
         let length = row_length(parts.clone());
-        let unit = parts / (length.clone() + eps);
-        let unit = if squash { unit * (length.clone() / (length + 1.0)) } else { unit };
-        unit.reshape([rows, width])
+        let squashed = parts / (length.clone() + eps) * (length.clone() / (length + 1.0));
+        squashed.reshape([rows, width])
     }
+}
+
+/// Cuts each row into `num_heads` parts and divides each by its length plus `eps`.
+pub(crate) fn unit_parts(x: Tensor<2>, num_heads: usize, eps: f64) -> Tensor<2> {
+    let [rows, width] = x.dims();
+    let parts = x.reshape([rows * num_heads, width / num_heads]);
+    let length = row_length(parts.clone());
+    (parts / (length + eps)).reshape([rows, width])
 }
 
 /// Length of each row, at least 1e-12 so that its gradient is finite: `[rows, width]` to `[rows, 1]`.

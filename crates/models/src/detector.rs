@@ -2,12 +2,13 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use longtail_losses::{ClassificationLoss, LossError, StatisticsUpdate};
+use longtail_losses::{CalibrationConfig, ClassificationLoss, LossError, StatisticsUpdate};
 use longtail_ops::ImageBatch;
-use longtail_types::{Detection, Instance};
+use longtail_types::{ClassCounts, Detection, Instance};
 
 use crate::detector_losses::{DetectorLosses, StepKey};
 use crate::error::ModelError;
+use crate::held_loss::HeldLoss;
 use crate::raw_detection::RawDetection;
 use crate::rcnn::RCnn;
 use crate::retinanet::RetinaNet;
@@ -93,6 +94,24 @@ impl Detector {
         }
     }
 
+    /// Corrects the scores of detections for the counts of the training set from now on, in every
+    /// stage; `None` takes it back. Losses do not see it. Cascades average the corrected scores.
+    ///
+    /// # Errors
+    /// If the calibration does not fit the loss; see [`CalibrationConfig::init`].
+    pub fn calibrate(
+        &mut self,
+        calibration: Option<&CalibrationConfig>,
+        counts: &ClassCounts,
+    ) -> Result<(), ModelError> {
+        let device = self.devices().into_iter().next().unwrap_or_default();
+        for held in self.held_losses_mut() {
+            let fitted = calibration.map(|config| config.init(counts, held.get(), &device));
+            held.set_calibration(fitted.transpose()?);
+        }
+        Ok(())
+    }
+
     /// Number of classes, without background.
     pub fn num_classes(&self) -> usize {
         self.classification_losses().first().map_or(0, |loss| loss.num_classes())
@@ -117,11 +136,15 @@ impl Detector {
     }
 
     fn classification_losses_mut(&mut self) -> Vec<&mut ClassificationLoss> {
+        self.held_losses_mut().into_iter().map(HeldLoss::get_mut).collect()
+    }
+
+    fn held_losses_mut(&mut self) -> Vec<&mut HeldLoss> {
         match self {
             Self::RCnn(detector) => {
-                detector.roi_heads.stages.iter_mut().map(|stage| stage.loss.get_mut()).collect()
+                detector.roi_heads.stages.iter_mut().map(|stage| &mut stage.loss).collect()
             }
-            Self::RetinaNet(detector) => vec![detector.classification_loss_mut()],
+            Self::RetinaNet(detector) => vec![&mut detector.loss],
         }
     }
 

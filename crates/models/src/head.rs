@@ -1,9 +1,10 @@
 //! The last layer, from features to logits.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::causal_norm::{CausalNorm, CausalNormConfig};
 use crate::cosine::{Cosine, CosineConfig};
 use crate::error::ModelError;
 use crate::linear::{Linear, LinearConfig};
@@ -12,8 +13,8 @@ use crate::scaled_linear::{ScaledLinear, ScaledLinearConfig};
 use crate::tau_normalized::{TauNormalized, TauNormalizedConfig};
 use crate::weight_init::WeightInit;
 
-/// Which classifier sits on the features: `kind = "linear" | "cosine" | "tau-normalized" |
-/// "scaled-linear" | "nearest-mean"`. The last three belong to second stages of training: they are
+/// Which classifier sits on the features: `kind = "linear" | "cosine" | "causal-norm" |
+/// "tau-normalized" | "scaled-linear" | "nearest-mean"`. The last three belong to second stages of training: they are
 /// made from a trained classifier or from features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -22,6 +23,8 @@ pub enum HeadConfig {
     Linear(LinearConfig),
     /// See [`Cosine`].
     Cosine(CosineConfig),
+    /// See [`CausalNorm`].
+    CausalNorm(CausalNormConfig),
     /// See [`TauNormalized`].
     TauNormalized(TauNormalizedConfig),
     /// See [`ScaledLinear`].
@@ -57,6 +60,9 @@ impl HeadConfig {
         Ok(match self {
             Self::Linear(c) => ClassifierHead::Linear(c.init(features, logits, bias, init)?),
             Self::Cosine(c) => ClassifierHead::Cosine(c.init(features, logits, bias, init)?),
+            Self::CausalNorm(c) => {
+                ClassifierHead::CausalNorm(c.init(features, logits, bias, init)?)
+            }
             Self::TauNormalized(c) => {
                 ClassifierHead::TauNormalized(c.init(features, logits, bias, init)?)
             }
@@ -81,6 +87,8 @@ pub enum ClassifierHead {
     Linear(Linear),
     /// Scaled cosine.
     Cosine(Cosine),
+    /// Scaled cosine without the effect of the mean feature.
+    CausalNorm(CausalNorm),
     /// A trained linear head with shortened rows.
     TauNormalized(TauNormalized),
     /// A trained linear head with a learned scale per class.
@@ -97,6 +105,7 @@ impl ClassifierHead {
         match self {
             Self::Linear(head) => head.forward(features),
             Self::Cosine(head) => head.forward(features),
+            Self::CausalNorm(head) => head.forward(features),
             Self::TauNormalized(head) => head.forward(features),
             Self::ScaledLinear(head) => head.forward(features),
             Self::NearestMean(head) => head.forward(features),
@@ -108,6 +117,7 @@ impl ClassifierHead {
         match self {
             Self::Linear(_) => "linear",
             Self::Cosine(_) => "cosine",
+            Self::CausalNorm(_) => "causal-norm",
             Self::TauNormalized(_) => "tau-normalized",
             Self::ScaledLinear(_) => "scaled-linear",
             Self::NearestMean(_) => "nearest-mean",
@@ -116,14 +126,20 @@ impl ClassifierHead {
 
     /// Columns of the output.
     pub fn num_logits(&self) -> usize {
-        let weight = match self {
+        self.class_vectors().dims()[0]
+    }
+
+    /// What a feature is compared with for each logit, `[num_logits, num_features]`: the weights, or
+    /// the means.
+    pub fn class_vectors(&self) -> &Param<Tensor<2>> {
+        match self {
             Self::Linear(head) => &head.weight,
             Self::Cosine(head) => &head.weight,
+            Self::CausalNorm(head) => &head.weight,
             Self::TauNormalized(head) => &head.weight,
             Self::ScaledLinear(head) => &head.weight,
             Self::NearestMean(head) => &head.means,
-        };
-        weight.dims()[0]
+        }
     }
 
     /// The head with the weights of this linear or tau-normalised one and exponent `tau`.

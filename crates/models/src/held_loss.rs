@@ -3,31 +3,47 @@
 use burn::module::{
     Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
 };
-use burn::tensor::Device;
-use longtail_losses::ClassificationLoss;
+use burn::tensor::{Device, Tensor};
+use longtail_losses::{ClassificationLoss, LossError, ScoreCalibration};
 
-/// Carries a classification loss along with a detector.
+/// Carries a classification loss along with a detector, and the calibration of its scores.
 ///
 /// It moves between devices with the model. Visitors and mappers do not see it: its tables and
 /// statistics are no parameters, so that optimizers, averages and weight files leave them alone.
 /// Save them with [`Detector::loss_state`](crate::Detector::loss_state).
 #[derive(Debug, Clone)]
-pub(crate) struct HeldLoss(ClassificationLoss);
+pub(crate) struct HeldLoss {
+    loss: ClassificationLoss,
+    calibration: Option<ScoreCalibration>,
+}
 
 impl HeldLoss {
     /// Takes the loss in.
     pub(crate) fn new(loss: ClassificationLoss) -> Self {
-        Self(loss)
+        Self { loss, calibration: None }
+    }
+
+    /// Scores at test time, `[rows, num_classes]`, calibrated if they are to be.
+    pub(crate) fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {
+        match &self.calibration {
+            Some(calibration) => calibration.scores(&self.loss, logits),
+            None => self.loss.scores(logits),
+        }
+    }
+
+    /// Corrects the scores from now on.
+    pub(crate) fn set_calibration(&mut self, calibration: Option<ScoreCalibration>) {
+        self.calibration = calibration;
     }
 
     /// The loss.
     pub(crate) fn get(&self) -> &ClassificationLoss {
-        &self.0
+        &self.loss
     }
 
     /// The loss, to apply statistics to.
     pub(crate) fn get_mut(&mut self) -> &mut ClassificationLoss {
-        &mut self.0
+        &mut self.loss
     }
 }
 
@@ -39,7 +55,10 @@ impl Module for HeldLoss {
     }
 
     fn to_device(self, device: &Device) -> Self {
-        Self(self.0.to_device(&device.clone().without_autodiff()))
+        Self {
+            loss: self.loss.to_device(&device.clone().without_autodiff()),
+            calibration: self.calibration.map(|calibration| calibration.to_device(device)),
+        }
     }
 
     fn fork(self, device: &Device) -> Self {
@@ -47,7 +66,7 @@ impl Module for HeldLoss {
     }
 
     fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        self.0.collect_devices(devices)
+        self.loss.collect_devices(devices)
     }
 
     fn materialize(self) -> Self {
@@ -65,7 +84,7 @@ impl Module for HeldLoss {
 
 impl ModuleDisplayDefault for HeldLoss {
     fn content(&self, content: Content) -> Option<Content> {
-        content.add_formatted(&self.0.layout().method()).optional()
+        content.add_formatted(&self.loss.layout().method()).optional()
     }
 }
 

@@ -102,7 +102,7 @@ impl RetinaNet {
         let [batch_size, num_anchors, num_logits] = output.logits.dims();
         let logits = output.logits.reshape([batch_size * num_anchors, num_logits]);
         let num_classes = self.num_classes();
-        let scores = read_back("scores", self.loss.get().scores(logits)?)?;
+        let scores = read_back("scores", self.loss.scores(logits)?)?;
         let offsets = read_back("box offsets", output.offsets)?;
         let images = scores
             .chunks_exact((num_anchors * num_classes).max(1))

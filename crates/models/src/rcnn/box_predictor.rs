@@ -45,7 +45,9 @@ impl BoxPredictor {
                 ClassifierHead::Linear(head) => head.bias = Some(param),
                 ClassifierHead::Cosine(head) => head.bias = Some(param),
                 ClassifierHead::ScaledLinear(head) => head.bias = Some(param),
-                ClassifierHead::TauNormalized(_) | ClassifierHead::NearestMean(_) => {}
+                ClassifierHead::CausalNorm(_)
+                | ClassifierHead::TauNormalized(_)
+                | ClassifierHead::NearestMean(_) => {}
             }
         }
         let bbox_init = init.child("bbox_pred");

@@ -109,7 +109,9 @@ impl BoxStage {
         let num_groups = num_columns / 4;
         let loss = self.loss.get();
         let (mut labels, mut positives, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut shares = Vec::new();
         for (regions, instances) in regions.iter().zip(targets) {
+            shares.extend(object_shares(&regions.objects, instances.len()));
             for (&roi, object) in regions.boxes.iter().zip(&regions.objects) {
                 let instance = object.map(|object| &instances[object]);
                 if let Some(Instance { label, bbox, .. }) = instance {
@@ -121,7 +123,9 @@ impl BoxStage {
         }
         let num_regions = labels.len();
         let reduction = Reduction::Mean; // over the rows that are not ignored
-        let labels = self.row_labels(labels, num_rows, &output.logits)?;
+        shares.resize(num_rows, 1.0);
+        let shares = upload(shares, [num_rows], &device);
+        let labels = self.row_labels(labels, num_rows, &output.logits)?.sharing_objects(shares);
         let classified = loss.forward_with(output.logits, labels, reduction)?;
 
         let num_positives = positives.len();
@@ -165,4 +169,12 @@ impl BoxStage {
         });
         moved.collect()
     }
+}
+
+/// One over the number of regions with the same object, for each region; 1 for background.
+fn object_shares(objects: &[Option<usize>], num_objects: usize) -> Vec<f32> {
+    let mut counts = vec![0_u32; num_objects];
+    objects.iter().flatten().for_each(|&object| counts[object] += 1);
+    let share = |object: &Option<usize>| object.map_or(1.0, |object| 1.0 / counts[object] as f32);
+    objects.iter().map(share).collect()
 }

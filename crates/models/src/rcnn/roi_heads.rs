@@ -128,7 +128,7 @@ impl RoiHeads {
         let mut found = Vec::new();
         for (index, stage) in self.stages.iter().enumerate() {
             let output = stage.forward(stage.pool(features, boxes.clone()));
-            let stage_scores = stage.loss.get().scores(output.logits)?;
+            let stage_scores = stage.loss.scores(output.logits)?;
             let sum = match scores.take() {
                 Some(scores) => scores + stage_scores,
                 None => stage_scores,
