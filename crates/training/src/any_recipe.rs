@@ -6,6 +6,7 @@ use crate::detection::DetectionRecipe;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::recipe_file::{TaskKind, parse, read_text, task_of, to_toml};
+use crate::stage_two::ClassifierRecipe;
 
 /// A recipe of any task, as a file states it.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,8 @@ use crate::recipe_file::{TaskKind, parse, read_text, task_of, to_toml};
 pub enum AnyRecipe {
     /// `task = "classification"`, or no task.
     Classification(Recipe),
+    /// `task = "classifier"`.
+    Classifier(ClassifierRecipe),
     /// `task = "detection"`.
     Detection(DetectionRecipe),
 }
@@ -36,6 +39,7 @@ impl AnyRecipe {
     ) -> Result<Self, TrainingError> {
         Ok(match task_of(name, text)? {
             TaskKind::Classification => Self::Classification(parse(name, text, overrides)?),
+            TaskKind::Classifier => Self::Classifier(parse(name, text, overrides)?),
             TaskKind::Detection => Self::Detection(parse(name, text, overrides)?),
         })
     }
@@ -44,6 +48,7 @@ impl AnyRecipe {
     pub fn to_toml(&self) -> String {
         match self {
             Self::Classification(recipe) => to_toml(recipe),
+            Self::Classifier(recipe) => to_toml(recipe),
             Self::Detection(recipe) => to_toml(recipe),
         }
     }

@@ -33,7 +33,7 @@ impl AnyTrained {
         let path = find_checkpoint(path)?;
         let (state, tensors) = checkpoint::load(&path)?;
         Ok(match task_of(&format!("in {}", path.display()), &state.recipe)? {
-            TaskKind::Classification => {
+            TaskKind::Classification | TaskKind::Classifier => {
                 Self::Classification(TrainedModel::of(&path, state, tensors, overrides, device)?)
             }
             TaskKind::Detection => {

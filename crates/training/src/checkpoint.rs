@@ -47,6 +47,12 @@ pub(crate) struct RunState {
     pub(crate) metrics_bytes: u64,
     /// Steps and rows since the loss was last read.
     pub(crate) window: WindowCounts,
+    /// The recipe of the finished run that this one builds on, as TOML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) base: Option<String>,
+    /// The exponent of tau-normalisation that was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tau: Option<f64>,
 }
 
 /// The best evaluation of a run.
@@ -73,6 +79,8 @@ impl RunState {
             best: None,
             metrics_bytes: 0,
             window: WindowCounts::default(),
+            base: None,
+            tau: None,
         }
     }
 

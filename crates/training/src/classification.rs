@@ -30,7 +30,7 @@ pub(crate) struct ClassificationTask {
     counts: ClassCounts,
     loader: Loader,
     test: TestSet,
-    replicas: Replicas<ClassificationReplica>,
+    pub(crate) replicas: Replicas<ClassificationReplica>,
     /// Weight of each class in the mean, once there are weights.
     class_weights: Option<Vec<f64>>,
 }
@@ -140,7 +140,7 @@ fn plan(recipe: &Recipe, num_batches: usize) -> Result<Plan, TrainingError> {
         (None, epochs) => epochs.unwrap_or(0) * steps_per_epoch,
     };
     Ok(Plan {
-        name: recipe.name().to_string(),
+        name: recipe.name(),
         schedule: recipe.schedule.init(recipe.optimizer.lr(), num_steps, steps_per_epoch)?,
         num_steps,
         num_epochs: num_steps.div_ceil(steps_per_epoch.max(1)),

@@ -11,7 +11,8 @@ use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::recipe_file::{RecipeForm, read_text};
 use crate::run_folder::same_run;
-use crate::train::{Outcome, TrainOptions, train};
+use crate::stage_two::{ClassifierRecipe, train_classifier};
+use crate::train::{Outcome, TrainOptions, train_from};
 
 /// What a comparison found.
 #[derive(Clone, Debug)]
@@ -66,6 +67,8 @@ impl AnyComparison {
 /// one that is finished there is read, not trained again, and one that was interrupted goes on, so
 /// that an interrupted comparison is continued by the same call. A recipe without a `name` of its
 /// own is reported under the name given here.
+///
+/// Recipes of classifiers that agree in their first stage share it: it is trained once for each seed.
 /// # Errors
 /// Without recipes or seeds; if recipes share a name or differ in task, a folder holds a run of
 /// another recipe, the results cannot be compared, or as for [`train`] and [`train_detector`].
@@ -87,7 +90,10 @@ pub fn compare(
     let (mut classifiers, mut detectors) = (Vec::new(), Vec::new());
     for (name, recipe) in recipes {
         match recipe {
-            AnyRecipe::Classification(recipe) => classifiers.push((name, recipe)),
+            AnyRecipe::Classification(recipe) => {
+                classifiers.push((name, ImageRecipe::Whole(recipe)));
+            }
+            AnyRecipe::Classifier(recipe) => classifiers.push((name, ImageRecipe::Second(recipe))),
             AnyRecipe::Detection(recipe) => detectors.push((name, recipe)),
         }
     }
@@ -101,22 +107,55 @@ pub fn compare(
     }
 }
 
+/// A recipe that gives a classifier.
+enum ImageRecipe<'a> {
+    /// In one stage or two.
+    Whole(&'a Recipe),
+    /// The second stage on a finished run.
+    Second(&'a ClassifierRecipe),
+}
+
 fn compare_classifiers(
-    recipes: &[(&String, &Recipe)],
+    recipes: &[(&String, ImageRecipe)],
     seeds: &[u64],
     device: &Device,
     options: &TrainOptions,
 ) -> Result<Outcome<AnyComparison>, TrainingError> {
     let mut reports = Vec::new();
+    // First stages that are finished, to be shared by the recipes that have the same.
+    let mut firsts: Vec<(Recipe, PathBuf)> = Vec::new();
     for (seed, (name, recipe)) in runs(seeds, recipes) {
-        let own_name = recipe.name.clone().or_else(|| Some(name.to_string()));
-        let recipe = Recipe { seed, name: own_name, ..(*recipe).clone() };
         let options = run_options(options, name, seed);
-        if let Some(path) = finished(&options.out, &recipe)? {
-            reports.push(ClassificationReport::read(&path)?);
-            continue;
-        }
-        match train(&recipe, device, &options)? {
+        let own_name = |own: &Option<String>| own.clone().or_else(|| Some(name.to_string()));
+        let outcome = match recipe {
+            ImageRecipe::Whole(recipe) => {
+                let recipe = Recipe { seed, name: own_name(&recipe.name), ..(*recipe).clone() };
+                let first = recipe.first_stage();
+                let is_same = |(other, _): &&(Recipe, _)| other.differences(&first).is_empty();
+                let place = firsts.iter().find(is_same).map(|(_, place)| place.clone());
+                let outcome = match finished(&options.out, &recipe)? {
+                    Some(path) => read_report(&path)?,
+                    None => train_from(&recipe, device, &options, place.as_deref())?,
+                };
+                let own = match recipe.stage_two {
+                    Some(_) => options.out.join("stage_one"),
+                    None => options.out.clone(),
+                };
+                if place.is_none() && own.join("last.safetensors").exists() {
+                    firsts.push((first, own));
+                }
+                outcome
+            }
+            ImageRecipe::Second(recipe) => {
+                let name = own_name(&recipe.name);
+                let recipe = ClassifierRecipe { seed, name, ..(*recipe).clone() };
+                match finished(&options.out, &recipe)? {
+                    Some(path) => read_report(&path)?,
+                    None => train_classifier(&recipe, device, &options)?,
+                }
+            }
+        };
+        match outcome {
             Outcome::Finished(report) => reports.push(*report),
             Outcome::Interrupted { step } => return Ok(Outcome::Interrupted { step }),
         }
@@ -158,6 +197,10 @@ fn compare_detectors(
         masks: all_have_masks.then(|| DetectionComparison::new(&masks)).transpose()?,
     };
     Ok(Outcome::Finished(Box::new(comparison)))
+}
+
+fn read_report(path: &Path) -> Result<Outcome, TrainingError> {
+    Ok(Outcome::Finished(Box::new(ClassificationReport::read(path)?)))
 }
 
 /// The accuracy of so many of the rarest classes is a column of its own, as in the CIFAR tables of

@@ -20,6 +20,42 @@ pub struct DatasetConfig {
     /// Key of the cut where it shuffles; keep it while `seed` changes. Default: 0.
     #[serde(default)]
     pub subset_seed: u64,
+    /// Images to choose settings by: the exponent of tau-normalisation, the rates of Meta Sampler.
+    /// Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationConfig>,
+}
+
+/// Where validation images come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ValidationConfig {
+    /// A part of the training set, after the cut to a long tail, that no stage is trained on; see
+    /// [`ImageDataset::hold_out`]. A class with one image keeps it for training.
+    HeldOut {
+        /// Part of the images of each class. Default: 0.1.
+        #[serde(default = "tenth")]
+        share: f64,
+        /// Key of the choice; keep it while the seed of the recipe changes. Default: 0.
+        #[serde(default)]
+        seed: u64,
+    },
+    /// `folder/CLASS/IMAGE`.
+    ClassFolders {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file with lines `path label`.
+    List {
+        /// What the paths in the file are relative to.
+        root: PathBuf,
+        /// The list.
+        list: PathBuf,
+    },
+}
+
+fn tenth() -> f64 {
+    0.1
 }
 
 /// A kind of data set. Relative paths are relative to the current directory.
@@ -73,6 +109,8 @@ fn test_folder() -> PathBuf {
 pub struct Datasets {
     /// Images to learn from, after the cut to a long tail.
     pub train: ImageDataset,
+    /// Images to choose settings by, if the recipe names some.
+    pub validation: Option<ImageDataset>,
     /// Images to measure with.
     pub test: ImageDataset,
 }
@@ -100,7 +138,22 @@ impl DatasetConfig {
             Some(rule) => train.long_tailed(rule, self.subset_seed)?,
             None => train,
         };
-        Ok(Datasets { train, test })
+        let (train, validation) = match &self.validation {
+            None => (train, None),
+            Some(ValidationConfig::HeldOut { share, seed }) => {
+                let (train, held_out) = train.hold_out(*share, *seed)?;
+                (train, Some(held_out))
+            }
+            Some(ValidationConfig::ClassFolders { folder }) => {
+                let set = ImageDataset::from_folders_with_classes(folder, train.class_map())?;
+                (train, Some(set))
+            }
+            Some(ValidationConfig::List { root, list }) => {
+                let set = ImageDataset::from_list(list, root, Some(train.class_map()))?;
+                (train, Some(set))
+            }
+        };
+        Ok(Datasets { train, validation, test })
     }
 
     /// The test images alone, with the classes of a training set or of a trained model.
@@ -150,7 +203,7 @@ impl DatasetConfig {
                 format!("synthetic training set, imbalance {}", config.imbalance)
             }
         };
-        match &self.long_tail {
+        let source = match &self.long_tail {
             None => source,
             Some(rule) => {
                 let profile = match rule.profile {
@@ -159,6 +212,12 @@ impl DatasetConfig {
                 };
                 format!("{source}, {profile} long tail, imbalance {}", rule.imbalance)
             }
+        };
+        match self.validation {
+            Some(ValidationConfig::HeldOut { share, .. }) => {
+                format!("{source}, without {} % held out", 100.0 * share)
+            }
+            _ => source,
         }
     }
 }

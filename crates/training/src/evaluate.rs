@@ -59,7 +59,7 @@ impl TestSet {
             train_counts: recipe.dataset.describe_train(),
             thresholds: recipe.evaluation.shots,
         };
-        Ok(evaluator.report(recipe.name(), &self.classes, counts, protocol)?)
+        Ok(evaluator.report(&recipe.name(), &self.classes, counts, protocol)?)
     }
 }
 

@@ -6,6 +6,10 @@
 //! [`evaluate`], [`TrainedModel`] and [`predict`] use the result. [`compare`] trains several recipes
 //! over several seeds and puts them into one table.
 //!
+//! A recipe may have a second stage ([`SecondStage`]): re-trained classifiers, learned scales,
+//! tau-normalisation, class means, Meta Sampler. A [`ClassifierRecipe`] does the same on a finished
+//! run, so that many methods share one backbone.
+//!
 //! Detectors go the same way: a [`DetectionRecipe`], [`train_detector`], [`TrainedDetector`]. A file
 //! whose task is not known is an [`AnyRecipe`], a run folder an [`AnyTrained`].
 //!
@@ -19,7 +23,6 @@ mod classification;
 mod clock;
 mod compare;
 mod dataset;
-mod decoupled;
 mod detection;
 mod ema;
 mod error;
@@ -29,6 +32,7 @@ mod files;
 mod gradients;
 mod interrupt;
 mod learner;
+mod meta;
 mod metrics;
 mod optimizer;
 mod optimizer_config;
@@ -43,6 +47,7 @@ mod run;
 mod run_folder;
 mod schedule;
 mod settings;
+mod stage_two;
 mod task;
 mod tensors;
 #[cfg(test)]
@@ -56,8 +61,7 @@ mod workers;
 pub use any_recipe::AnyRecipe;
 pub use any_trained::AnyTrained;
 pub use compare::{AnyComparison, compare};
-pub use dataset::{DatasetConfig, DatasetSource, Datasets};
-pub use decoupled::{ClassifierRecipe, Features, train_classifier, train_decoupled};
+pub use dataset::{DatasetConfig, DatasetSource, Datasets, ValidationConfig};
 pub use detection::{
     BatchConfig, ClassifierStart, DetectionDatasetConfig, DetectionDatasets,
     DetectionEvaluationConfig, DetectionPredictor, DetectionRecipe, DetectionResult,
@@ -78,5 +82,10 @@ pub use recipe::Recipe;
 pub use recipe_file::TaskKind;
 pub use schedule::{Decay, MultiStep, Schedule, ScheduleConfig, Span};
 pub use settings::{EmaConfig, EvaluationConfig, GradientConfig, ReweightingConfig, RunConfig};
+pub use stage_two::{
+    BatchNormMode, ClassifierRecipe, CrtConfig, FeatureSource, LwsConfig, MetaSamplerConfig,
+    MetaSource, NcmConfig, RetrainConfig, SecondStage, StageTraining, TauConfig, TauGrid,
+    TauNormConfig, TauSource, train_classifier, train_classifier_on,
+};
 pub use train::{Outcome, TrainOptions, train};
 pub use trained::TrainedModel;

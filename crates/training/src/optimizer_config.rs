@@ -15,6 +15,13 @@ pub enum DecayedParameters {
     Weights,
 }
 
+impl DecayedParameters {
+    /// Whether a parameter with `D` dimensions is among them.
+    pub(crate) fn includes<const D: usize>(self) -> bool {
+        self == Self::All || D > 1
+    }
+}
+
 /// The optimizer as a recipe states it; `lr` is the base learning rate of the schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]

@@ -13,6 +13,7 @@ use crate::optimizer_config::OptimizerConfig;
 use crate::recipe_file::{self, RecipeForm, TaskKind, check_counts, refuse};
 use crate::schedule::ScheduleConfig;
 use crate::settings::{EmaConfig, EvaluationConfig, GradientConfig, ReweightingConfig, RunConfig};
+use crate::stage_two::{SecondStage, TauConfig};
 
 /// A recipe. Unknown keys are errors; relative paths are relative to the current directory.
 ///
@@ -82,6 +83,9 @@ pub struct Recipe {
     /// Weights classes by their effective number late in training (deferred re-weighting).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reweighting: Option<ReweightingConfig>,
+    /// What is done with the features after all epochs. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage_two: Option<SecondStage>,
     /// When and how the test set is evaluated.
     #[serde(default)]
     pub evaluation: EvaluationConfig,
@@ -120,8 +124,44 @@ impl Recipe {
     }
 
     /// What reports call the run.
-    pub fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_else(|| self.loss.method())
+    pub fn name(&self) -> String {
+        match (&self.name, &self.stage_two) {
+            (Some(name), _) => name.clone(),
+            (None, Some(stage)) => stage.report_name(&self.loss),
+            (None, None) => self.loss.method().to_string(),
+        }
+    }
+
+    /// The loss of the last stage, which turns logits into scores.
+    pub fn final_loss(&self) -> ClassificationLossConfig {
+        let stage = self.stage_two.as_ref();
+        stage.map_or_else(|| self.loss.clone(), |stage| stage.loss(&self.loss))
+    }
+
+    /// The model at the end of the last stage.
+    pub fn final_model(&self) -> ClassifierConfig {
+        let mut model = self.model.clone();
+        if let Some(stage) = &self.stage_two {
+            model.head = stage.head(&model.head);
+        }
+        model
+    }
+
+    /// With the exponent of tau-normalisation that a run has chosen.
+    pub(crate) fn with_tau(mut self, chosen: Option<f64>) -> Self {
+        if let (Some(SecondStage::TauNorm(config)), Some(tau)) = (&mut self.stage_two, chosen) {
+            config.tau = TauConfig::Fixed(tau);
+        }
+        self
+    }
+
+    /// The recipe of the first stage by itself.
+    pub(crate) fn first_stage(&self) -> Self {
+        match self.stage_two {
+            // The name is that of the whole.
+            Some(_) => Self { stage_two: None, name: None, ..self.clone() },
+            None => self.clone(),
+        }
     }
 
     /// Keys whose values differ in a way that makes two runs different, as
@@ -134,8 +174,14 @@ impl Recipe {
     /// # Errors
     /// Names the key, its value and what is allowed.
     pub fn check(&self) -> Result<(), TrainingError> {
-        if self.task != TaskKind::Classification {
-            return Err(refuse("task", "detection: this is a recipe of a detector"));
+        match self.task {
+            TaskKind::Classification => {}
+            TaskKind::Detection => {
+                return Err(refuse("task", "detection: this is a recipe of a detector"));
+            }
+            TaskKind::Classifier => {
+                return Err(refuse("task", "classifier: this is the recipe of a second stage"));
+            }
         }
         match (self.epochs, self.iterations) {
             (None, None) => {
@@ -162,7 +208,13 @@ impl Recipe {
         }
         self.optimizer.check()?;
         self.schedule.init(self.optimizer.lr(), 1, 1)?;
-        Ok(())
+        match &self.stage_two {
+            None => Ok(()),
+            Some(stage) => {
+                stage.check()?;
+                stage.check_first(&self.model.head, self.dataset.validation.is_some())
+            }
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub enum TaskKind {
     /// One class per image.
     #[default]
     Classification,
+    /// A second stage of classification on a finished run.
+    Classifier,
     /// Boxes, and masks where the model has them.
     Detection,
 }

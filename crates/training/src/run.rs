@@ -37,9 +37,9 @@ pub(crate) enum Every {
 
 /// A run in progress.
 pub(crate) struct Run<T: Task> {
-    task: T,
+    pub(crate) task: T,
     plan: Plan,
-    state: RunState,
+    pub(crate) state: RunState,
     final_report: Option<T::Report>,
 }
 
@@ -76,6 +76,11 @@ impl<T: Task> Run<T> {
         let progress =
             Progress::new(options.progress, self.state.step, num_steps, self.plan.num_epochs);
         let mut clock = Clock::new(self.state.step);
+        if num_steps == 0 && self.state.best.is_none() {
+            // Nothing is trained; what was computed is evaluated and saved.
+            let is_best = self.evaluate(&mut metrics, &progress)?;
+            self.save(folder, &metrics, is_best)?;
+        }
         while self.state.step < num_steps {
             self.task.begin_epoch(self.state.epoch)?;
             let batches = self.task.batches(self.state.epoch, self.state.batch as usize);

@@ -15,6 +15,7 @@ use crate::recipe_file::RecipeForm;
 use crate::replica_group::ReplicaDevices;
 use crate::run::Run;
 use crate::run_folder::RunFolder;
+use crate::stage_two::two_stages;
 use crate::task::Task;
 use crate::threads::use_threads;
 
@@ -62,6 +63,9 @@ pub enum Outcome<R = ClassificationReport> {
 /// `last.safetensors` and `best.safetensors` (by test accuracy), the final weights
 /// `model.safetensors`, and the report of the final weights with its plots. The data sets have no
 /// validation part, so the best checkpoint is chosen on the test set: report the last one.
+///
+/// With a second stage, the first is a run of its own in `stage_one` within the folder, with its own
+/// report; the second takes the first device alone.
 /// # Errors
 /// If the recipe, the data, the devices or the folder is refused (nothing is left behind then), a file cannot be
 /// written, or the loss is no longer finite.
@@ -70,8 +74,21 @@ pub fn train(
     device: &Device,
     options: &TrainOptions,
 ) -> Result<Outcome, TrainingError> {
+    train_from(recipe, device, options, None)
+}
+
+/// As [`train`]; the first stage of two may be a run that is finished already.
+pub(crate) fn train_from(
+    recipe: &Recipe,
+    device: &Device,
+    options: &TrainOptions,
+    first_stage: Option<&Path>,
+) -> Result<Outcome, TrainingError> {
     recipe.check()?;
     use_threads(recipe.run.threads)?;
+    if recipe.stage_two.is_some() {
+        return two_stages(recipe, device, options, first_stage);
+    }
     let devices = ReplicaDevices::new(device, &options.replicas)?;
     let datasets = recipe.dataset.load()?;
     let run = ClassificationTask::new(recipe, &devices, datasets)?;

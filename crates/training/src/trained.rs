@@ -16,6 +16,7 @@ use crate::evaluate::TestSet;
 use crate::recipe::Recipe;
 use crate::recipe_file::{TaskKind, task_of};
 use crate::run_folder::find_checkpoint;
+use crate::stage_two::ClassifierRecipe;
 use crate::tensors::{NamedTensors, restore};
 use crate::threads::use_threads;
 
@@ -55,17 +56,30 @@ impl TrainedModel {
     ) -> Result<Self, TrainingError> {
         let problem = |problem: String| TrainingError::Checkpoint { path: path.into(), problem };
         let name = format!("in {}", path.display());
-        if task_of(&name, &state.recipe)? != TaskKind::Classification {
-            return Err(problem("it holds a detector, not a classifier".into()));
-        }
-        let recipe = Recipe::parse(&name, &state.recipe, overrides)?;
+        let recipe = match (task_of(&name, &state.recipe)?, &state.base) {
+            (TaskKind::Classification, _) => Recipe::parse(&name, &state.recipe, overrides)?,
+            (TaskKind::Classifier, Some(base)) => {
+                let base = Recipe::parse(&name, base, &[""; 0])?;
+                let stage = ClassifierRecipe::parse(&name, &state.recipe, &[""; 0])?;
+                Recipe::parse(&name, &stage.whole(&base).to_toml(), overrides)?
+            }
+            (TaskKind::Classifier, None) => {
+                return Err(problem("the recipe of its first stage is missing".into()));
+            }
+            (TaskKind::Detection, _) => {
+                return Err(problem("it holds a detector, not a classifier".into()));
+            }
+        };
+        let recipe = recipe.with_tau(state.tau);
         let (counts, classes) = (state.counts, state.classes);
 
         let device = device.clone().without_autodiff();
-        let mut loss = recipe.loss.init(&counts, &device)?;
+        let mut loss = recipe.final_loss().init(&counts, &device)?;
         restore_loss(&mut loss, &mut tensors, &device).map_err(problem)?;
-        let model = recipe.model.init(loss.num_logits(), loss.prior_bias(), 0, &device)?;
-        let prefix = if recipe.ema.is_some() { "ema" } else { "model" };
+        let model = recipe.final_model().init(loss.num_logits(), loss.prior_bias(), 0, &device)?;
+        // The average ends with the first stage.
+        let has_average = recipe.ema.is_some() && recipe.stage_two.is_none();
+        let prefix = if has_average { "ema" } else { "model" };
         let model = restore(prefix, model, &mut tensors).map_err(problem)?.valid();
         Ok(Self { recipe, model, loss, counts, classes, image_size: state.image_size })
     }
@@ -80,7 +94,13 @@ impl TrainedModel {
         test.report(&self.model, &self.loss, &self.recipe, &self.counts)
     }
 
-    /// The recipe it was trained with, with the overrides.
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.model.devices().into_iter().next().unwrap_or_default()
+    }
+
+    /// The recipe it was trained with, with the overrides. That of a second stage on a finished run
+    /// is the recipe of both.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }

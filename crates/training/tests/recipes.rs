@@ -16,10 +16,14 @@ fn counts(num_images: u64) -> ClassCounts {
 
 fn check_classification(recipe: &Recipe) {
     recipe.transforms.train_pipeline().unwrap();
-    let loss = recipe.loss.init(&counts(12_406), &device()).unwrap();
-    let (num_logits, bias) = (loss.num_logits(), loss.prior_bias());
-    let model = recipe.model.init(num_logits, bias, recipe.seed, &device()).unwrap();
-    assert_eq!(model.num_logits(), num_logits);
+    for (loss, model) in
+        [(recipe.loss.clone(), recipe.model.clone()), (recipe.final_loss(), recipe.final_model())]
+    {
+        let loss = loss.init(&counts(12_406), &device()).unwrap();
+        let (num_logits, bias) = (loss.num_logits(), loss.prior_bias());
+        let model = model.init(num_logits, bias, recipe.seed, &device()).unwrap();
+        assert_eq!(model.num_logits(), num_logits);
+    }
 }
 
 fn check_detection(recipe: &DetectionRecipe) {
@@ -46,6 +50,7 @@ fn shipped_recipes_are_whole() {
                 check_classification(&recipe);
                 num_recipes[0] += 1;
             }
+            AnyRecipe::Classifier(recipe) => recipe.check().unwrap(),
             AnyRecipe::Detection(recipe) => {
                 check_detection(&recipe);
                 num_recipes[1] += 1;

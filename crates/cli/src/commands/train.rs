@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use longtail::training::{
     AnyRecipe, INTERRUPTED_EXIT_CODE, Outcome, ProgressMode, TrainOptions, stop_on_interrupt,
-    train, train_detector,
+    train, train_classifier, train_detector,
 };
 use serde_json::json;
 
@@ -55,6 +55,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let step = match recipe {
         AnyRecipe::Classification(recipe) => match train(&recipe, &device, &options)? {
+            Outcome::Finished(report) if args.json => return finished(&report.json()?, None),
+            Outcome::Finished(report) => return finished(&report.table(), Some(&out)),
+            Outcome::Interrupted { step } => step,
+        },
+        AnyRecipe::Classifier(recipe) => match train_classifier(&recipe, &device, &options)? {
             Outcome::Finished(report) if args.json => return finished(&report.json()?, None),
             Outcome::Finished(report) => return finished(&report.table(), Some(&out)),
             Outcome::Interrupted { step } => step,

@@ -63,8 +63,13 @@ fn load(args: &Args) -> anyhow::Result<(ClassMap, ClassCounts, bool)> {
     }
     match (&args.folder, &args.recipe, args.list.as_ref().zip(args.root.as_ref())) {
         (Some(folder), ..) => images(ImageDataset::from_folders(folder)?),
-        (_, Some(recipe), _) => match AnyRecipe::load(recipe, &[""; 0])? {
+        (_, Some(path), _) => match AnyRecipe::load(path, &[""; 0])? {
             AnyRecipe::Classification(recipe) => images(recipe.dataset.load()?.train),
+            AnyRecipe::Classifier(recipe) => bail!(
+                "{} has no data of its own: give the recipe.toml of its base, {}",
+                path.display(),
+                recipe.base().display()
+            ),
             AnyRecipe::Detection(recipe) => {
                 let set = recipe.dataset.load()?.train;
                 Ok((set.class_map().clone(), set.class_counts()?, true))

@@ -1,0 +1,136 @@
+//! Features of images: taken once, or batch by batch.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use longtail_data::{
+    Batch, DataError, ImageDataset, KeyedRng, Loader, LoaderConfig, Pipeline, SamplerConfig, Stream,
+};
+use longtail_kernels::{read_back, read_floats};
+use longtail_models::Classifier;
+use rayon::prelude::*;
+
+use crate::error::TrainingError;
+use crate::recipe::Recipe;
+
+/// Runs images through the backbone, `passes` times with the pipeline's random transforms. Row by
+/// row: `[passes * images, width]`.
+pub(super) fn extract(
+    model: &Classifier,
+    set: &Arc<ImageDataset>,
+    pipeline: Pipeline,
+    passes: u64,
+    recipe: &Recipe,
+) -> Result<Vec<f32>, TrainingError> {
+    let config = LoaderConfig {
+        batch_size: recipe.evaluation.batch_size,
+        workers: recipe.run.workers,
+        seed: recipe.seed,
+        ..Default::default()
+    };
+    let loader = Loader::new(set.clone(), pipeline, SamplerConfig::Sequential, config)?;
+    let model = model.for_inference();
+    let device = model.devices().into_iter().next().unwrap_or_default();
+    let mut values = Vec::with_capacity(passes as usize * set.len() * model.num_features());
+    for pass in 0..passes {
+        for batch in loader.epoch(pass, 0) {
+            values.extend(read_floats(model.features(batch?.to_device(&device).images))?);
+        }
+    }
+    Ok(values)
+}
+
+/// Features of all images, on the device.
+#[derive(Clone, Debug)]
+pub(super) struct CachedFeatures {
+    rows: Tensor<2>, // [passes * images, width]
+    num_images: usize,
+    passes: u64,
+}
+
+impl CachedFeatures {
+    /// Takes the features of `set` with `passes` augmentations, or as test images if there are none.
+    pub(super) fn new(
+        model: &Classifier,
+        set: &Arc<ImageDataset>,
+        passes: u64,
+        recipe: &Recipe,
+        device: &Device,
+    ) -> Result<Self, TrainingError> {
+        let pipeline = match passes {
+            0 => recipe.transforms.test_pipeline()?,
+            _ => recipe.transforms.train_pipeline()?,
+        };
+        let passes = passes.max(1);
+        let values = extract(model, set, pipeline, passes, recipe)?;
+        let num_rows = passes as usize * set.len();
+        let shape = [num_rows, values.len() / num_rows.max(1)];
+        let device = device.clone().without_autodiff();
+        let rows = Tensor::from_data(TensorData::new(values, shape), &device);
+        Ok(Self { rows, num_images: set.len(), passes })
+    }
+
+    /// Rows of these images, `[images, width]`, in the pass of an epoch.
+    pub(super) fn select(&self, epoch: u64, images: &[usize]) -> Tensor<2> {
+        self.select_on_device(epoch, upload(images, &self.rows.device()))
+    }
+
+    /// The same where the device has drawn the images.
+    pub(super) fn select_on_device(&self, epoch: u64, images: Tensor<1, Int>) -> Tensor<2> {
+        let first = (epoch % self.passes) as usize * self.num_images;
+        self.rows.clone().select(0, images.add_scalar(first as i64))
+    }
+}
+
+/// Images to load when their turn comes.
+#[derive(Clone, Debug)]
+pub(super) struct LiveImages {
+    pub(super) set: Arc<ImageDataset>,
+    pub(super) pipeline: Pipeline,
+    pub(super) seed: u64,
+}
+
+impl LiveImages {
+    /// These images, transformed by generators keyed by (seed, step, position).
+    pub(super) fn load(&self, indices: &[usize], step: u64) -> Result<Batch, DataError> {
+        let load = |(position, &index): (usize, &usize)| {
+            let mut rng = KeyedRng::new(self.seed, Stream::Augment, step, position as u64);
+            let mut values = Vec::new();
+            let image = self.set.load(index)?;
+            let size = self.pipeline.apply(Cow::Owned(image), &mut rng, &mut values)?;
+            Ok((values, size))
+        };
+        let images =
+            indices.par_iter().enumerate().map(load).collect::<Result<Vec<_>, DataError>>()?;
+        let size = images.first().map_or([0, 0], |(_, size)| *size);
+        if let Some(position) = images.iter().position(|(_, other)| *other != size) {
+            let ([height, width], [batch_height, batch_width]) = (images[position].1, size);
+            let item = self.set.item_name(indices[position]);
+            return Err(DataError::SizeMismatch { item, width, height, batch_width, batch_height });
+        }
+        let labels = indices.iter().map(|&index| self.set.labels()[index]).collect();
+        let images = images.into_iter().flat_map(|(values, _)| values).collect();
+        Ok(Batch { images, size, labels, indices: indices.to_vec() })
+    }
+}
+
+/// Where the rows of chosen images come from.
+#[derive(Clone, Debug)]
+pub(super) enum Rows {
+    Cached(CachedFeatures),
+    Live(LiveImages),
+}
+
+/// Indices from the device: images are loaded by the host.
+pub(super) fn read_indices(images: Tensor<1, Int>) -> Result<Vec<usize>, TrainingError> {
+    Ok(read_back(images)?.iter::<i64>().map(|index| index.max(0) as usize).collect())
+}
+
+/// Indices for the device.
+pub(super) fn upload(indices: &[usize], device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
+    let device = device.clone().without_autodiff();
+    Tensor::from_data(TensorData::new(values, [indices.len()]), &device)
+}
