@@ -9,7 +9,7 @@ use crate::{
     BalancedGroupSoftmaxLoss, BalancedSigmoidLoss, BalancedSoftmaxLoss, BinaryCrossEntropyLoss,
     ClassBalancedLoss, CrossEntropyLoss, EqualizationLoss, EqualizationV2Loss,
     EqualizedSoftmaxLoss, EquilibriumLoss, FocalLoss, LdamLoss, LogitAdjustmentLoss, LossError,
-    LossMethod, Reduction, RowLabels, SeesawLoss, SoftmaxEqualizationLoss,
+    LossMethod, Reduction, RowLabels, ScoreCalibration, SeesawLoss, SoftmaxEqualizationLoss,
     check::check,
     layout::{Background, Layout},
     output::{LossOutput, StatisticsUpdate},
@@ -163,6 +163,21 @@ impl ClassificationLoss {
     /// If the width of the logits is wrong.
     pub fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {
         self.method().scores(logits)
+    }
+
+    /// [`scores`](Self::scores), calibrated if there is a calibration; it is one made for this loss.
+    ///
+    /// # Errors
+    /// If the width of the logits is wrong.
+    pub fn calibrated_scores(
+        &self,
+        logits: Tensor<2>,
+        calibration: Option<&ScoreCalibration>,
+    ) -> Result<Tensor<2>, LossError> {
+        match calibration {
+            Some(calibration) => calibration.scores(self, logits),
+            None => self.scores(logits),
+        }
     }
 
     /// Adds a batch to the statistics. Call it after the step, in training only.

@@ -25,10 +25,7 @@ impl HeldLoss {
 
     /// Scores at test time, `[rows, num_classes]`, calibrated if they are to be.
     pub(crate) fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {
-        match &self.calibration {
-            Some(calibration) => calibration.scores(&self.loss, logits),
-            None => self.loss.scores(logits),
-        }
+        self.loss.calibrated_scores(logits, self.calibration.as_ref())
     }
 
     /// Corrects the scores from now on.

@@ -10,6 +10,7 @@ use longtail_losses::{ClassificationLoss, RowLabels, StatisticsUpdate, effective
 use longtail_models::Classifier;
 use longtail_types::ClassCounts;
 
+use crate::calibration;
 use crate::checkpoint::RunState;
 use crate::dataset::Datasets;
 use crate::error::TrainingError;
@@ -57,13 +58,19 @@ impl ClassificationReplica {
         }
         let device = self.learner.device();
         let labels = RowLabels::from_host(&part.labels, self.loss.num_labels(), device)?;
+        let classes = part.labels.clone();
         let part = part.to_device(device);
-        let logits = self.learner.model.forward(part.images);
+        let labeled = self.learner.model.forward_labeled(part.images, &classes);
+        let (logits, auxiliary) = (labeled.logits, labeled.auxiliary);
         let output = self.loss.forward(logits.clone(), labels)?;
+        let total = match auxiliary {
+            Some(auxiliary) => output.loss + auxiliary,
+            None => output.loss,
+        };
         let scores = self.loss.scores(logits.without_autodiff())?;
         let labels = part.labels.without_autodiff();
         let hits = scores.argmax(1).squeeze_dim::<1>(1).equal(labels).float().sum();
-        let loss = weighted(output.loss, share);
+        let loss = weighted(total, share);
         self.learner.window.add(vec![("loss", loss.clone()), ("hits", hits)], num_images);
         self.learner.backward(loss, num_images);
         self.update = Some(self.update.take().unwrap_or_default().merge(output.update)?);
@@ -117,6 +124,10 @@ impl ClassificationTask {
             return Err(TrainingError::Replicas { problem: "there is none".into() });
         };
         let loss = recipe.loss.init(&counts, main)?;
+        if recipe.stage_two.is_none() {
+            // A calibration that does not fit is refused before training.
+            calibration::fitted(recipe.calibration.as_ref(), &counts, &loss, main)?;
+        }
         let model = recipe.model.init(loss.num_logits(), loss.prior_bias(), recipe.seed, main)?;
         let learner = Learner::new(model, &recipe.optimizer, recipe.gradient, recipe.ema, main);
         let main = ClassificationReplica { learner, loss, update: None };

@@ -12,6 +12,7 @@ use longtail_losses::ClassificationLoss;
 use longtail_models::Classifier;
 use longtail_types::{ClassCounts, ClassMap};
 
+use crate::calibration;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::trained::TrainedModel;
@@ -46,12 +47,13 @@ impl TestSet {
     ) -> Result<ClassificationReport, TrainingError> {
         let model = model.for_inference();
         let device = model.devices().into_iter().next().unwrap_or_default();
+        let calibration = calibration::fitted(recipe.calibration.as_ref(), counts, loss, &device)?;
         let mut evaluator = ClassificationEvaluator::new(loss.num_classes())?;
         for batch in self.loader.epoch(0, 0) {
             let batch = batch?;
             let labels = batch.labels.clone();
             let logits = model.forward(batch.to_device(&device).images);
-            let scores = read_floats(loss.scores(logits)?)?;
+            let scores = read_floats(loss.calibrated_scores(logits, calibration.as_ref())?)?;
             evaluator.add(&scores, &labels)?;
         }
         let protocol = EvaluationProtocol {

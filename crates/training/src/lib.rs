@@ -18,6 +18,7 @@
 
 mod any_recipe;
 mod any_trained;
+mod calibration;
 mod checkpoint;
 mod classification;
 mod clock;

@@ -90,7 +90,7 @@ fn scores(trained: &TrainedModel, len: usize, pixels: Vec<f32>) -> Result<Vec<f3
     let [height, width] = trained.image_size();
     let data = TensorData::new(pixels, [len, 3, height, width]);
     let logits = trained.model().forward(Tensor::from_data(data, &device));
-    Ok(read_floats(trained.loss().scores(logits)?)?)
+    Ok(read_floats(trained.scores(logits)?)?)
 }
 
 fn best(trained: &TrainedModel, scores: &[f32], top: usize) -> Vec<ClassScore> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use longtail_data::{PipelineConfig, SamplerConfig};
-use longtail_losses::ClassificationLossConfig;
+use longtail_losses::{CalibrationConfig, ClassificationLossConfig};
 use longtail_models::ClassifierConfig;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,10 @@ pub struct Recipe {
     /// What is done with the features after all epochs. Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage_two: Option<SecondStage>,
+    /// Corrects the scores for the class counts at test time; no training sees it, so a finished run
+    /// may be evaluated with another one. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationConfig>,
     /// When and how the test set is evaluated.
     #[serde(default)]
     pub evaluation: EvaluationConfig,

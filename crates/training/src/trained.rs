@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use longtail_eval::ClassificationReport;
-use longtail_losses::ClassificationLoss;
+use longtail_losses::{ClassificationLoss, ScoreCalibration};
 use longtail_models::Classifier;
 use longtail_types::{ClassCounts, ClassMap};
 
+use crate::calibration;
 use crate::checkpoint::{self, RunState};
 use crate::classification::restore_loss;
 use crate::error::TrainingError;
@@ -26,6 +27,7 @@ pub struct TrainedModel {
     recipe: Recipe,
     model: Classifier,
     loss: ClassificationLoss,
+    calibration: Option<ScoreCalibration>,
     counts: ClassCounts,
     classes: ClassMap,
     image_size: [usize; 2],
@@ -81,7 +83,10 @@ impl TrainedModel {
         let has_average = recipe.ema.is_some() && recipe.stage_two.is_none();
         let prefix = if has_average { "ema" } else { "model" };
         let model = restore(prefix, model, &mut tensors).map_err(problem)?.valid();
-        Ok(Self { recipe, model, loss, counts, classes, image_size: state.image_size })
+        let config = recipe.calibration.as_ref();
+        let calibration = calibration::fitted(config, &counts, &loss, &device)?;
+        let image_size = state.image_size;
+        Ok(Self { recipe, model, loss, calibration, counts, classes, image_size })
     }
 
     /// Evaluates the model on the test set of its recipe.
@@ -113,6 +118,14 @@ impl TrainedModel {
     /// The loss it was trained with, which turns logits into scores.
     pub fn loss(&self) -> &ClassificationLoss {
         &self.loss
+    }
+
+    /// Scores of logits, `[rows, num_logits]` to `[rows, num_classes]`: the loss's, calibrated if the
+    /// recipe says so.
+    /// # Errors
+    /// If the width of the logits is wrong.
+    pub fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, TrainingError> {
+        Ok(self.loss.calibrated_scores(logits, self.calibration.as_ref())?)
     }
 
     /// Training images per class.

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use common::{recipe, write_images};
-use longtail_testing::device;
+use longtail_testing::{assert_close, device, values};
 use longtail_training::{
     Outcome, ProgressMode, Recipe, TrainOptions, TrainedModel, TrainingError, evaluate, predict,
     train,
@@ -111,6 +111,62 @@ fn stops_do_not_matter_to_deferred_reweighting() {
 #[test]
 fn seesaw_counts_survive_too() {
     assert_stops_do_not_matter(&["loss={ method = \"seesaw\" }", "epochs=1"]);
+}
+
+#[test]
+fn stops_do_not_matter_to_gradients_as_a_prior_and_to_a_mean_feature() {
+    assert_stops_do_not_matter(&[
+        "loss={ method = \"equalized-softmax\" }",
+        "model.head={ kind = \"causal-norm\" }",
+        "ema.decay=0.9",
+    ]);
+}
+
+#[test]
+fn stops_do_not_matter_to_drawn_rows_and_to_shared_regions() {
+    assert_stops_do_not_matter(&[
+        "loss={ method = \"bags\", bounds = [10, 20], others_ratio = 1.0, background = false }",
+        "model.cam_calibration={ agreement = 0.5 }",
+    ]);
+}
+
+#[test]
+fn stops_do_not_matter_to_mean_scores_and_to_calibration() {
+    assert_stops_do_not_matter(&[
+        "loss={ method = \"loce\", background = false }",
+        "calibration={ method = \"norcal\", gamma = 0.5 }",
+    ]);
+}
+
+/// A calibration is no part of training: a finished run is evaluated with and without.
+#[test]
+fn a_finished_run_can_be_calibrated() {
+    let finished = Finished::new(&["epochs=1"]);
+    let load = |overrides: &[&str]| {
+        TrainedModel::load(&finished.run(), overrides, &device()).unwrap()
+    };
+    let plain = load(&[]);
+    let calibrated = load(&["calibration.method=norcal", "calibration.gamma=2.0"]);
+    let logits = Tensor::<2>::from_floats([[1.0, 0.5, -1.0]], &device());
+    let scores = values(calibrated.scores(logits.clone()).unwrap());
+    // 24, 12 and 5 training images.
+    let weighted: Vec<f64> = [(1.0_f64, 24.0_f64), (0.5, 12.0), (-1.0, 5.0)]
+        .map(|(logit, count)| logit.exp() / (count * count))
+        .to_vec();
+    let sum: f64 = weighted.iter().sum();
+    let expected: Vec<f64> = weighted.iter().map(|value| value / sum).collect();
+    assert_close("scores", &scores, &expected, 1e-5);
+    assert_ne!(values(plain.scores(logits).unwrap()), scores);
+    let (before, after) = (plain.evaluate().unwrap(), calibrated.evaluate().unwrap());
+    assert_ne!(before.json().unwrap(), after.json().unwrap());
+
+    let refused = recipe(
+        &finished.folder.path().join("data"),
+        &["loss.method=focal", "calibration={ method = \"logit-adjustment\" }"],
+    );
+    let out = finished.folder.path().join("refused");
+    let error = train(&refused, &device(), &options(&out, false, false)).unwrap_err();
+    assert!(error.to_string().contains("focal has no scores to calibrate"), "{error}");
 }
 
 struct Finished {

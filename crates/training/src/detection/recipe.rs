@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use longtail_data::{DetectionPipelineConfig, DetectionSamplerConfig};
-use longtail_losses::ClassificationLossConfig;
+use longtail_losses::{CalibrationConfig, ClassificationLossConfig};
 use longtail_models::DetectorConfig;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,10 @@ pub struct DetectionRecipe {
     /// Trains the classifier alone afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage_two: Option<StageTwo>,
+    /// Corrects the scores of detections for the class counts; no training sees it, so a finished
+    /// run may be evaluated with another one. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationConfig>,
     /// When and how the validation set is evaluated.
     #[serde(default)]
     pub evaluation: DetectionEvaluationConfig,

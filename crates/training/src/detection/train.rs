@@ -51,12 +51,12 @@ pub fn train_detector(
 }
 
 /// What both stages share.
-struct Setting {
-    data: DetectionDatasets,
-    counts: ClassCounts,
+pub(crate) struct Setting {
+    pub(crate) data: DetectionDatasets,
+    pub(crate) counts: ClassCounts,
     /// The first one, with autodiff.
-    device: Device,
-    devices: ReplicaDevices,
+    pub(crate) device: Device,
+    pub(crate) devices: ReplicaDevices,
 }
 
 impl Setting {
@@ -90,7 +90,10 @@ impl Setting {
     }
 
     /// A recipe of one stage, with the weights it begins with.
-    fn first_run(&self, recipe: &DetectionRecipe) -> Result<Run<DetectionTask>, TrainingError> {
+    pub(crate) fn first_run(
+        &self,
+        recipe: &DetectionRecipe,
+    ) -> Result<Run<DetectionTask>, TrainingError> {
         let mut detector = self.fresh_detector(recipe)?;
         if let Some(weights) = &recipe.init {
             detector.load_weights(&weights.path, weights.scope)?;
@@ -100,7 +103,9 @@ impl Setting {
 
     fn fresh_detector(&self, recipe: &DetectionRecipe) -> Result<Detector, TrainingError> {
         let loss = recipe.loss.init(&self.counts, &self.device)?;
-        Ok(recipe.model.init(loss, recipe.seed, &self.device)?)
+        let mut detector = recipe.model.init(loss, recipe.seed, &self.device)?;
+        detector.calibrate(recipe.calibration.as_ref(), &self.counts)?;
+        Ok(detector)
     }
 
     fn two_stages(

@@ -57,7 +57,8 @@ impl TrainedDetector {
         let recipe: DetectionRecipe = parse(&name, &state.recipe, overrides)?;
         let device = device.clone().without_autodiff();
         let loss = recipe.final_loss().init(&state.counts, &device)?;
-        let detector = recipe.model.init(loss, 0, &device)?;
+        let mut detector = recipe.model.init(loss, 0, &device)?;
+        detector.calibrate(recipe.calibration.as_ref(), &state.counts)?;
         let prefix = if recipe.ema.is_some() { "ema" } else { "model" };
         let detector = restore(prefix, detector, &mut tensors).map_err(problem)?;
         let RunState { counts, classes, .. } = state;
