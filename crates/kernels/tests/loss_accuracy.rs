@@ -74,7 +74,7 @@ fn sigmoid_losses() {
                 &name,
                 &values(tracked.grad(&slopes).expect("the logits are tracked")),
                 &gradient,
-                1e-6,
+                if is_flex() { 1e-6 } else { 3e-6 },
             );
         }
     }
