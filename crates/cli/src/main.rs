@@ -34,6 +34,9 @@ enum Command {
     Weights(commands::weights::Command),
     /// List the devices that this build and machine offer.
     Devices(commands::devices::Args),
+    /// Let other machines use the devices of this one.
+    #[cfg(feature = "remote")]
+    DeviceServer(commands::device_server::Args),
     /// Train a detector on the embedded data set with several losses, and compare.
     Demo(commands::demo::Args),
     /// Measure the speed of this library on devices, beside PyTorch if it is there.
@@ -49,6 +52,8 @@ fn main() -> ExitCode {
         Command::Data(command) => commands::data::run(command),
         Command::Weights(command) => commands::weights::run(command),
         Command::Devices(args) => commands::devices::run(args),
+        #[cfg(feature = "remote")]
+        Command::DeviceServer(args) => commands::device_server::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Bench(args) => commands::bench::run(args),
     };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-#[cfg(any(feature = "flex", feature = "cube", feature = "remote"))]
+#[cfg(any(feature = "flex", feature = "cube"))]
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 #[cfg(any(feature = "flex", feature = "cube"))]
@@ -34,13 +34,16 @@ pub fn runs_any_shape(device: &Device) -> bool {
     }
 }
 
-/// Whether there are fused forms for `device`: on `flex` and on every CubeCL device.
+/// Whether there are fused forms for `device`: on `flex`, on every CubeCL device, and on those of a
+/// server that has them.
 pub fn has_fused_forms(device: &Device) -> bool {
     match device.clone().inner().as_dispatch() {
         #[cfg(feature = "flex")]
         DispatchDevice::Flex(_) => true,
         #[cfg(feature = "cube")]
         DispatchDevice::Cube(_) => true,
+        #[cfg(feature = "remote")]
+        DispatchDevice::Remote(_) => true,
         #[allow(unreachable_patterns, reason = "there may be other backends")]
         _ => false,
     }

@@ -18,6 +18,13 @@ pub(crate) struct LevelRois {
     pub(crate) features: [usize; 4],
     /// Shape of the output with the RoIs of all levels.
     pub(crate) output: [usize; 4],
+    /// What it was made from, to be made again elsewhere.
+    #[cfg(feature = "remote")]
+    pub(crate) rois: Arc<[Roi]>,
+    #[cfg(feature = "remote")]
+    pub(crate) level: usize,
+    #[cfg(feature = "remote")]
+    pub(crate) options: RoiAlignOptions,
 }
 
 /// Where one RoI reads in a plane and where it goes.
@@ -91,7 +98,17 @@ impl LevelRois {
             });
         }
         let output = [rois.len(), channels, out_height, out_width];
-        Self { images: images.into(), features, output }
+        Self {
+            images: images.into(),
+            features,
+            output,
+            #[cfg(feature = "remote")]
+            rois: rois.into(),
+            #[cfg(feature = "remote")]
+            level,
+            #[cfg(feature = "remote")]
+            options: options.clone(),
+        }
     }
 
     pub(crate) fn features_shape(&self) -> Shape {

@@ -63,6 +63,8 @@ mod linear;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod loss_backend;
 mod random_mask;
+#[cfg(feature = "remote")]
+mod remote;
 mod roi_align;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod roi_backend;
@@ -79,6 +81,8 @@ pub use form::{has_collectives, has_fused_forms, is_fused, runs_any_shape, set_f
 pub use host_read::{HostReadError, host_reads, read_back, read_floats};
 pub use linear::{linear, linear_relu};
 pub use random_mask::{BackgroundDraw, DrawUnit, RandomMask};
+#[cfg(feature = "remote")]
+pub use remote::device_server;
 pub use roi_align::{Roi, RoiAlignOptions, RoiAxis, RoiExtent, roi_align};
 pub use sgd::{SgdTerms, sgd_step};
 pub use sigmoid_loss::{

@@ -113,6 +113,7 @@ pub(crate) enum ShiftConfig {
     Autodiff,
     Flex: cfg(feature = "flex"),
     Cube: cfg(feature = "cube"),
+    Remote: cfg(feature = "remote"),
     Fusion: cfg(feature = "fusion")
 )]
 pub(crate) trait LossBackend: Backend {

@@ -34,6 +34,7 @@ pub(crate) fn roi_align(
     Autodiff,
     Flex: cfg(feature = "flex"),
     Cube: cfg(feature = "cube"),
+    Remote: cfg(feature = "remote"),
     Fusion: cfg(feature = "fusion")
 )]
 pub(crate) trait RoiBackend: Backend {

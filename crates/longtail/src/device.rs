@@ -3,6 +3,7 @@
 use std::fmt;
 
 use burn::tensor::{Device, DeviceType};
+use longtail_kernels::has_collectives;
 use thiserror::Error;
 
 /// A backend that a build can have.
@@ -22,7 +23,7 @@ const fn backend(
     Backend { name, is_compiled, description, needs }
 }
 
-const BACKENDS: [Backend; 9] = [
+const BACKENDS: [Backend; 10] = [
     backend("flex", cfg!(feature = "flex"), "CPU, pure Rust; the default", "nothing"),
     backend("ndarray", cfg!(feature = "ndarray"), "CPU, by the ndarray crate", "nothing"),
     backend("cpu", cfg!(feature = "cpu"), "CPU, kernels compiled by CubeCL", "nothing"),
@@ -37,7 +38,15 @@ const BACKENDS: [Backend; 9] = [
     backend("webgpu", cfg!(feature = "webgpu"), "GPU, by WebGPU", "a driver for Vulkan or Metal"),
     backend("cuda", cfg!(feature = "cuda"), "NVIDIA GPU", "an NVIDIA GPU and its driver"),
     backend("rocm", cfg!(feature = "rocm"), "AMD GPU", "an AMD GPU and ROCm"),
+    backend(
+        REMOTE,
+        cfg!(feature = "remote"),
+        "devices of another machine",
+        "the address of a server: remote:ws://HOST:PORT",
+    ),
 ];
+
+const REMOTE: &str = "remote";
 
 /// Why a device cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -74,6 +83,32 @@ pub enum DeviceError {
         found: usize,
         /// The devices that can be used.
         usable: String,
+    },
+    /// A remote device without a server that answers.
+    #[error("device {name:?}: {problem}")]
+    Remote {
+        /// What was asked for.
+        name: String,
+        /// What is wrong with the address, or what the connection says.
+        problem: String,
+    },
+    /// Devices that can't train one model together.
+    #[error(
+        "devices {names:?} can't train together: {problem}; what can: CUDA devices \
+         (`cuda:0,cuda:1`), and the devices of one server of CUDA devices \
+         (`remote:ws://HOST:PORT,remote:ws://HOST:PORT#1`)"
+    )]
+    NotTogether {
+        /// What was asked for.
+        names: String,
+        /// Which device is in the way.
+        problem: String,
+    },
+    /// Devices can't be served.
+    #[error("cannot serve devices: {problem}")]
+    Server {
+        /// What the server says.
+        problem: String,
     },
 }
 
@@ -118,13 +153,54 @@ pub fn backends() -> Vec<BackendInfo> {
     info.collect()
 }
 
-/// The device of a name: a backend (`flex`, `wgpu`, `cuda` ...), or one of its devices (`cuda:1`).
+/// The devices of a list of names, such as `cuda:0,cuda:1`: those that train one model together,
+/// each with its part of every batch.
 ///
 /// # Errors
-/// If no backend has the name, this build lacks it, or the machine has no such device. The message
-/// lists what can be used.
+/// As [`device`], and if there are several that can't sum gradients among themselves: only CUDA
+/// devices can, and devices of one remote server, if they are such devices.
+pub fn devices(names: &str) -> Result<Vec<Device>, DeviceError> {
+    let list: Vec<&str> = names.split(',').map(str::trim).collect();
+    if let [name] = list[..] {
+        return Ok(vec![device(name)?]);
+    }
+    let refuse = |problem: String| DeviceError::NotTogether { names: names.into(), problem };
+    let first = group(list[0]);
+    let mut devices = Vec::new();
+    for name in &list {
+        let device = device(name)?;
+        if !has_collectives(&device) {
+            return Err(refuse(format!("{name} has no way to sum tensors over devices")));
+        }
+        if group(name) != first {
+            return Err(refuse(format!("{name} and {} have no way to each other", list[0])));
+        }
+        devices.push(device);
+    }
+    Ok(devices)
+}
+
+/// What devices that can sum tensors among themselves have in common: the backend or the server.
+fn group(name: &str) -> &str {
+    match name.strip_prefix("remote:") {
+        Some(address) => address.split('#').next().unwrap_or(address),
+        None => name.split(':').next().unwrap_or(name),
+    }
+}
+
+/// The device of a name: a backend (`flex`, `wgpu`, `cuda` ...), one of its devices (`cuda:1`), or
+/// a device of a server (`remote:ws://HOST:PORT`, the second `remote:ws://HOST:PORT#1`).
+///
+/// # Errors
+/// If no backend has the name, this build lacks it, the machine has no such device, or the server
+/// does not answer. The message lists what can be used.
 pub fn device(name: &str) -> Result<Device, DeviceError> {
+    #[cfg(feature = "remote")]
+    if let Some(address) = name.strip_prefix("remote:") {
+        return remote_device(name, address);
+    }
     let (backend, index) = match name.split_once(':') {
+        Some((REMOTE, _)) => (REMOTE, Some(0)),
         Some((backend, index)) => (backend, index.parse::<usize>().ok()),
         None => (name, Some(0)),
     };
@@ -142,6 +218,23 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
         let found = devices.len();
         Err(DeviceError::NotUsable { name: name.into(), found, usable: usable() })
     }
+}
+
+#[cfg(feature = "remote")]
+fn remote_device(name: &str, address: &str) -> Result<Device, DeviceError> {
+    let refuse = |problem: String| DeviceError::Remote { name: name.into(), problem };
+    let (address, index) = match address.split_once('#') {
+        Some((address, index)) => (address, index.parse::<usize>().ok()),
+        None => (address, Some(0)),
+    };
+    let Some(index) = index.filter(|_| address.starts_with("ws://")) else {
+        return Err(refuse(
+            "not of the form remote:ws://HOST:PORT or remote:ws://HOST:PORT#1".into(),
+        ));
+    };
+    let host = burn::remote::RemoteHost::websocket(address);
+    let options = Device::remote_options(&host).device_index(index);
+    options.init().map_err(|error| refuse(error.to_string()))
 }
 
 fn usable() -> String {
@@ -190,12 +283,31 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "flex")]
+    fn devices_without_collectives_train_alone() {
+        assert_eq!(devices("flex").unwrap().len(), 1);
+        let message = devices("flex, flex").unwrap_err().to_string();
+        assert!(message.contains("flex has no way to sum tensors"), "{message}");
+        assert!(message.contains("cuda:0,cuda:1"), "{message}");
+        assert_eq!(group("cuda:1"), group("cuda"));
+        assert_eq!(group("remote:ws://a:1#2"), "ws://a:1");
+    }
+
+    #[test]
     fn refusals_list_what_is_usable() {
         let message = |name| device(name).unwrap_err().to_string();
         assert!(message("gpu").starts_with("unknown device \"gpu\"; usable here: "));
         assert!(message("flex:x").starts_with("unknown device \"flex:x\"; usable here: "));
         #[cfg(feature = "flex")]
         assert!(message("flex:1").contains("finds 1 such devices"), "{}", message("flex:1"));
+        #[cfg(not(feature = "remote"))]
+        assert!(message("remote:ws://gpu:1").contains("build with `--features remote`"));
+        #[cfg(feature = "remote")]
+        assert!(
+            message("remote:gpu").contains("remote:ws://HOST:PORT"),
+            "{}",
+            message("remote:gpu")
+        );
         #[cfg(not(feature = "rocm"))]
         assert!(message("rocm").contains("build with `--features rocm`"), "{}", message("rocm"));
     }

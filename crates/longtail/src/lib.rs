@@ -25,9 +25,11 @@
 //! ```
 
 mod device;
+#[cfg(feature = "remote")]
+mod server;
 
 pub use burn;
-pub use device::{BackendInfo, DeviceError, backends, device};
+pub use device::{BackendInfo, DeviceError, backends, device, devices};
 pub use longtail_data as data;
 pub use longtail_eval as eval;
 pub use longtail_kernels as kernels;
@@ -36,6 +38,8 @@ pub use longtail_models as models;
 pub use longtail_ops as ops;
 pub use longtail_training as training;
 pub use longtail_types as types;
+#[cfg(feature = "remote")]
+pub use server::serve;
 
 /// The examples of the README and of the guide compile and run.
 #[cfg(doctest)]

@@ -53,6 +53,13 @@ pub enum StatisticsUpdate {
         /// Over the negative entries.
         negative: Tensor<1>,
     },
+    /// Sums of absolute gradients of the reduced loss of each class, `[num_classes]`.
+    LossGradients {
+        /// Over the positive entries.
+        positive: Tensor<1>,
+        /// Over the negative entries.
+        negative: Tensor<1>,
+    },
     /// Absolute gradients of the mean loss at the labels' logits, by class, `[num_classes]`.
     PositiveGradients(Tensor<1>),
     /// Scores of the objects of each class, `[num_classes]`.
@@ -62,6 +69,8 @@ pub enum StatisticsUpdate {
         /// Sum of the scores of their class.
         sums: Tensor<1>,
     },
+    /// Entries by the size of their error, `[bins]`.
+    ErrorCounts(Tensor<1>),
 }
 
 impl StatisticsUpdate {
@@ -71,7 +80,7 @@ impl StatisticsUpdate {
     }
 
     /// The update of two batches (micro-batches, replicas) together: their sum. Applied at once it is
-    /// the same as one after the other, but for mean scores, where both are one batch then.
+    /// the same as one after the other, but for moving averages, where both are one batch then.
     ///
     /// # Errors
     /// If the two come from different methods.
@@ -87,6 +96,13 @@ impl StatisticsUpdate {
                 positive: positive + other_positive,
                 negative: negative + other_negative,
             },
+            (
+                Self::LossGradients { positive, negative },
+                Self::LossGradients { positive: other_positive, negative: other_negative },
+            ) => Self::LossGradients {
+                positive: positive + other_positive,
+                negative: negative + other_negative,
+            },
             (Self::PositiveGradients(a), Self::PositiveGradients(b)) => {
                 Self::PositiveGradients(a + b)
             }
@@ -94,6 +110,7 @@ impl StatisticsUpdate {
                 Self::ObjectScores { counts, sums },
                 Self::ObjectScores { counts: other_counts, sums: other_sums },
             ) => Self::ObjectScores { counts: counts + other_counts, sums: sums + other_sums },
+            (Self::ErrorCounts(a), Self::ErrorCounts(b)) => Self::ErrorCounts(a + b),
             (a, _) => return Err(LossError::ForeignUpdate { method: a.source() }),
         })
     }
@@ -103,9 +120,13 @@ impl StatisticsUpdate {
         match self {
             Self::None | Self::Draws(_) => Vec::new(),
             Self::LabelCounts(counts) => vec![counts.clone()],
-            Self::GradientSums { positive, negative } => vec![positive.clone(), negative.clone()],
+            Self::GradientSums { positive, negative }
+            | Self::LossGradients { positive, negative } => {
+                vec![positive.clone(), negative.clone()]
+            }
             Self::PositiveGradients(gradients) => vec![gradients.clone()],
             Self::ObjectScores { counts, sums } => vec![counts.clone(), sums.clone()],
+            Self::ErrorCounts(counts) => vec![counts.clone()],
         }
     }
 
@@ -120,10 +141,31 @@ impl StatisticsUpdate {
             Self::GradientSums { positive, negative } => {
                 Self::GradientSums { positive: or(positive), negative: or(negative) }
             }
+            Self::LossGradients { positive, negative } => {
+                Self::LossGradients { positive: or(positive), negative: or(negative) }
+            }
             Self::PositiveGradients(gradients) => Self::PositiveGradients(or(gradients)),
             Self::ObjectScores { counts, sums } => {
                 Self::ObjectScores { counts: or(counts), sums: or(sums) }
             }
+            Self::ErrorCounts(counts) => Self::ErrorCounts(or(counts)),
+        }
+    }
+
+    /// The update of a part of a batch whose mean loss counts for `share` of that of the batch, as
+    /// on one of several devices. Counts and sums of single entries stay; gradients of the mean loss
+    /// shrink as the loss does.
+    #[must_use]
+    pub fn of_part(self, share: f64) -> Self {
+        match self {
+            Self::PositiveGradients(gradients) if share != 1.0 => {
+                Self::PositiveGradients(gradients.mul_scalar(share))
+            }
+            Self::LossGradients { positive, negative } if share != 1.0 => Self::LossGradients {
+                positive: positive.mul_scalar(share),
+                negative: negative.mul_scalar(share),
+            },
+            update => update,
         }
     }
 
@@ -133,8 +175,10 @@ impl StatisticsUpdate {
             Self::Draws(_) => "a loss that draws at random",
             Self::LabelCounts(_) => "seesaw",
             Self::GradientSums { .. } => "eql-v2",
+            Self::LossGradients { .. } => "an equalized focal loss",
             Self::PositiveGradients(_) => "equalized-softmax",
             Self::ObjectScores { .. } => "loce",
+            Self::ErrorCounts(_) => "ghm-c",
         }
     }
 }

@@ -73,7 +73,8 @@ impl ClassificationReplica {
         let loss = weighted(total, share);
         self.learner.window.add(vec![("loss", loss.clone()), ("hits", hits)], num_images);
         self.learner.backward(loss, num_images);
-        self.update = Some(self.update.take().unwrap_or_default().merge(output.update)?);
+        let update = output.update.of_part(share);
+        self.update = Some(self.update.take().unwrap_or_default().merge(update)?);
         Ok(())
     }
 }

@@ -210,3 +210,6 @@ pub(crate) fn shares(counts: &[f64]) -> Vec<f64> {
 pub(crate) fn weighted(loss: Tensor<1>, share: f64) -> Tensor<1> {
     if share == 1.0 { loss } else { loss.mul_scalar(share) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,56 +14,7 @@ use longtail_training::{
 };
 
 /// Six iterations of two images of 64 x 64 pixels.
-const RECIPE: &str = r#"
-task = "detection"
-seed = 5
-batch_size = 2
-iterations = 6
-
-[dataset.source]
-kind = "synthetic"
-width = 64
-height = 64
-num_classes = 5
-train_images = 9
-head_count = 6
-test_instances = 2
-object_size = [16, 24]
-
-[model]
-kind = "faster-rcnn"
-fpn.channels = 16
-rpn.anchor_sizes = [[8.0], [16.0], [32.0], [64.0], [128.0]]
-rpn.train = { before_nms = 40, after_nms = 20 }
-rpn.test = { before_nms = 40, after_nms = 20 }
-rois.per_image = 16
-box_head.layers = { kind = "two-fc", width = 32 }
-
-[model.backbone]
-architecture = "resnet18"
-norm = { kind = "batch" }
-base_width = 16
-frozen_stages = 0
-
-[loss]
-method = "eql-v2"
-
-[optimizer]
-kind = "sgd"
-lr = 0.01
-weight_decay = 1e-4
-
-[schedule]
-warmup = { iterations = 2 }
-
-[gradient]
-clip_norm = 5.0
-
-[run]
-workers = 1
-log_every = 2
-checkpoint_every = 0
-"#;
+const RECIPE: &str = include_str!("tiny_detector.toml");
 
 fn recipe(overrides: &[&str]) -> DetectionRecipe {
     DetectionRecipe::parse("tiny", RECIPE, overrides).unwrap()

@@ -4,6 +4,8 @@ pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod data;
 pub(crate) mod demo;
+#[cfg(feature = "remote")]
+pub(crate) mod device_server;
 pub(crate) mod devices;
 pub(crate) mod evaluate;
 pub(crate) mod predict;

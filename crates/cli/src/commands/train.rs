@@ -15,6 +15,7 @@ pub(crate) struct Args {
     /// Recipe file (TOML); its key `task` says whether a classifier or a detector is trained.
     recipe: PathBuf,
     /// Device: flex, ndarray, cpu, wgpu, vulkan, metal, webgpu, cuda, rocm; `cuda:1` is the second.
+    /// Several, `cuda:0,cuda:1`, share every batch. `remote:ws://HOST:PORT` is that of a server.
     #[arg(long, default_value = "flex")]
     device: String,
     /// Changes a key of the recipe, for example `--set optimizer.lr=0.05`.
@@ -43,12 +44,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         print!("{}", recipe.to_toml());
         return Ok(ExitCode::SUCCESS);
     }
-    let device = longtail::device(&args.device)?;
+    let mut devices = longtail::devices(&args.device)?;
+    let device = devices.remove(0);
     let out = args.out.unwrap_or_else(|| {
         Path::new("runs").join(args.recipe.file_stem().unwrap_or(args.recipe.as_os_str()))
     });
     let mut options = TrainOptions::new(&out);
     options.resume = args.resume;
+    options.replicas = devices;
     options.stop = stop_on_interrupt()?;
     if args.quiet {
         options.progress = ProgressMode::Quiet;

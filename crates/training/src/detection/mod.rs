@@ -21,5 +21,9 @@ pub use result::DetectionResult;
 pub use settings::{
     BatchConfig, ClassifierStart, DetectionEvaluationConfig, InitialWeights, StageTwo,
 };
+#[cfg(test)]
+pub(crate) use task::DetectionTask;
+#[cfg(test)]
+pub(crate) use train::Setting;
 pub use train::train_detector;
 pub use trained::TrainedDetector;
