@@ -31,7 +31,7 @@ enum Output {
     Compared,
 }
 
-const SCRIPTS: [Script; 13] = [
+const SCRIPTS: [Script; 14] = [
     Script { name: "data", args: &["{out}"], output: Output::Written("crates/data/tests/data") },
     Script {
         name: "detection",
@@ -53,6 +53,11 @@ const SCRIPTS: [Script; 13] = [
         name: "losses_basic",
         args: &["crates/losses/tests/data/losses_11x23.json"],
         output: Output::Compared,
+    },
+    Script {
+        name: "losses_sigmoid",
+        args: &["{out}/losses_sigmoid.json"],
+        output: Output::Written("crates/losses/tests/data"),
     },
     Script {
         name: "losses_softmax",

@@ -2,7 +2,7 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, TensorData, activation::softmax},
+    tensor::{Device, Int, Tensor, activation::softmax},
 };
 use longtail_kernels::{SoftmaxTerms, softmax_loss};
 use longtail_types::{ClassCounts, KeyedRng, Stream};
@@ -15,7 +15,7 @@ use crate::{
     layout::{Background, Layout},
     method::foreign_unless,
     output::LossOutput,
-    rows::{Rows, check_count},
+    rows::{Rows, check_count, indices},
 };
 
 /// Configuration of [`BalancedGroupSoftmaxLoss`].
@@ -89,12 +89,6 @@ impl BalancedGroupSoftmaxConfig {
             layout,
         })
     }
-}
-
-fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
-    let length = values.len();
-    Tensor::from_data(TensorData::new(values, [length]), device)
 }
 
 /// A group that has classes.

@@ -6,10 +6,12 @@ use burn::{
 };
 
 use crate::{
-    BalancedGroupSoftmaxLoss, BalancedSigmoidLoss, BalancedSoftmaxLoss, BinaryCrossEntropyLoss,
-    ClassBalancedLoss, CrossEntropyLoss, EqualizationLoss, EqualizationV2Loss,
-    EqualizedSoftmaxLoss, EquilibriumLoss, FocalLoss, LdamLoss, LogitAdjustmentLoss, LossError,
-    LossMethod, Reduction, RowLabels, ScoreCalibration, SeesawLoss, SoftmaxEqualizationLoss,
+    AdaptiveSuppressionLoss, BalancedGroupSoftmaxLoss, BalancedSigmoidLoss, BalancedSoftmaxLoss,
+    BinaryCrossEntropyLoss, ClassBalancedLoss, CrossEntropyLoss, DropLoss, EqualizationLoss,
+    EqualizationV2Loss, EqualizedFocalLoss, EqualizedQualityFocalLoss, EqualizedSoftmaxLoss,
+    EquilibriumLoss, FederatedLoss, FocalLoss, GradientHarmonizingLoss, LdamLoss,
+    LogitAdjustmentLoss, LossError, LossMethod, Reduction, RowLabels, ScoreCalibration, SeesawLoss,
+    SoftmaxEqualizationLoss,
     check::check,
     layout::{Background, Layout},
     output::{LossOutput, StatisticsUpdate},
@@ -52,6 +54,18 @@ pub enum ClassificationLoss {
     BalancedGroupSoftmax(BalancedGroupSoftmaxLoss),
     /// Equilibrium loss of LOCE.
     Equilibrium(EquilibriumLoss),
+    /// Equalized Focal Loss.
+    EqualizedFocal(EqualizedFocalLoss),
+    /// Equalized Quality Focal Loss.
+    EqualizedQualityFocal(EqualizedQualityFocalLoss),
+    /// Adaptive Class Suppression Loss.
+    AdaptiveSuppression(AdaptiveSuppressionLoss),
+    /// DropLoss.
+    DropLoss(DropLoss),
+    /// Federated loss.
+    Federated(FederatedLoss),
+    /// GHM-C.
+    GradientHarmonizing(GradientHarmonizingLoss),
 }
 
 impl ClassificationLoss {
@@ -72,6 +86,12 @@ impl ClassificationLoss {
             Self::EqualizedSoftmax(loss) => loss,
             Self::BalancedGroupSoftmax(loss) => loss,
             Self::Equilibrium(loss) => loss,
+            Self::EqualizedFocal(loss) => loss,
+            Self::EqualizedQualityFocal(loss) => loss,
+            Self::AdaptiveSuppression(loss) => loss,
+            Self::DropLoss(loss) => loss,
+            Self::Federated(loss) => loss,
+            Self::GradientHarmonizing(loss) => loss,
         }
     }
 
@@ -92,6 +112,12 @@ impl ClassificationLoss {
             Self::EqualizedSoftmax(loss) => loss,
             Self::BalancedGroupSoftmax(loss) => loss,
             Self::Equilibrium(loss) => loss,
+            Self::EqualizedFocal(loss) => loss,
+            Self::EqualizedQualityFocal(loss) => loss,
+            Self::AdaptiveSuppression(loss) => loss,
+            Self::DropLoss(loss) => loss,
+            Self::Federated(loss) => loss,
+            Self::GradientHarmonizing(loss) => loss,
         }
     }
 
@@ -155,6 +181,17 @@ impl ClassificationLoss {
         reduction: Reduction,
     ) -> Result<LossOutput, LossError> {
         self.method().forward_with(logits, labels, reduction)
+    }
+
+    /// The reduction for the head of a one-stage detector with this many positive rows: the sum
+    /// divided by their number, unless the method brings a divisor of its own.
+    pub fn dense_reduction(&self, num_positives: usize) -> Reduction {
+        self.method().dense_reduction(num_positives)
+    }
+
+    /// Whether the method looks at [`RowLabels::qualities`].
+    pub fn wants_qualities(&self) -> bool {
+        self.method().wants_qualities()
     }
 
     /// Scores at test time, `[rows, num_classes]` in `[0, 1]`: no column for background.

@@ -5,11 +5,12 @@ use longtail_types::ClassCounts;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BalancedGroupSoftmaxConfig, BalancedSigmoidConfig, BalancedSoftmaxConfig,
-    BinaryCrossEntropyConfig, ClassBalancedConfig, ClassificationLoss, CrossEntropyConfig,
-    EqualizationConfig, EqualizationV2Config, EqualizedSoftmaxConfig, EquilibriumConfig,
-    FocalConfig, LdamConfig, LogitAdjustmentConfig, LossError, SeesawConfig,
-    SoftmaxEqualizationConfig, layout::Layout,
+    AdaptiveSuppressionConfig, BalancedGroupSoftmaxConfig, BalancedSigmoidConfig,
+    BalancedSoftmaxConfig, BinaryCrossEntropyConfig, ClassBalancedConfig, ClassificationLoss,
+    CrossEntropyConfig, DropLossConfig, EqualizationConfig, EqualizationV2Config,
+    EqualizedFocalConfig, EqualizedQualityFocalConfig, EqualizedSoftmaxConfig, EquilibriumConfig,
+    FederatedConfig, FocalConfig, GradientHarmonizingConfig, LdamConfig, LogitAdjustmentConfig,
+    LossError, SeesawConfig, SoftmaxEqualizationConfig, layout::Layout,
 };
 
 /// Which loss, and its settings; `method = "balanced-softmax"` in a recipe. Unknown keys are errors.
@@ -52,6 +53,22 @@ pub enum ClassificationLossConfig {
     /// Equilibrium loss of LOCE.
     #[serde(rename = "loce")]
     Equilibrium(EquilibriumConfig),
+    /// Equalized Focal Loss.
+    #[serde(rename = "efl")]
+    EqualizedFocal(EqualizedFocalConfig),
+    /// Equalized Quality Focal Loss.
+    #[serde(rename = "eqfl")]
+    EqualizedQualityFocal(EqualizedQualityFocalConfig),
+    /// Adaptive Class Suppression Loss.
+    #[serde(rename = "acsl")]
+    AdaptiveSuppression(AdaptiveSuppressionConfig),
+    /// DropLoss.
+    DropLoss(DropLossConfig),
+    /// Federated loss.
+    Federated(FederatedConfig),
+    /// GHM-C.
+    #[serde(rename = "ghm-c")]
+    GradientHarmonizing(GradientHarmonizingConfig),
 }
 
 impl Default for ClassificationLossConfig {
@@ -79,6 +96,12 @@ impl ClassificationLossConfig {
             Self::EqualizedSoftmax(Default::default()),
             Self::BalancedGroupSoftmax(Default::default()),
             Self::Equilibrium(Default::default()),
+            Self::EqualizedFocal(Default::default()),
+            Self::EqualizedQualityFocal(Default::default()),
+            Self::AdaptiveSuppression(Default::default()),
+            Self::DropLoss(Default::default()),
+            Self::Federated(Default::default()),
+            Self::GradientHarmonizing(Default::default()),
         ]
     }
 
@@ -111,6 +134,12 @@ impl ClassificationLossConfig {
             Self::EqualizedSoftmax(config) => config.layout(num_classes),
             Self::BalancedGroupSoftmax(config) => config.layout(num_classes),
             Self::Equilibrium(config) => config.layout(num_classes),
+            Self::EqualizedFocal(config) => config.layout(num_classes),
+            Self::EqualizedQualityFocal(config) => config.layout(num_classes),
+            Self::AdaptiveSuppression(config) => config.layout(num_classes),
+            Self::DropLoss(config) => config.layout(num_classes),
+            Self::Federated(config) => config.layout(num_classes),
+            Self::GradientHarmonizing(config) => config.layout(num_classes),
         }
     }
 
@@ -157,6 +186,18 @@ impl ClassificationLossConfig {
                 Loss::BalancedGroupSoftmax(config.init(counts, device)?)
             }
             Self::Equilibrium(config) => Loss::Equilibrium(config.init(num_classes, device)?),
+            Self::EqualizedFocal(config) => Loss::EqualizedFocal(config.init(num_classes, device)?),
+            Self::EqualizedQualityFocal(config) => {
+                Loss::EqualizedQualityFocal(config.init(num_classes, device)?)
+            }
+            Self::AdaptiveSuppression(config) => {
+                Loss::AdaptiveSuppression(config.init(counts, device)?)
+            }
+            Self::DropLoss(config) => Loss::DropLoss(config.init(counts, device)?),
+            Self::Federated(config) => Loss::Federated(config.init(counts, device)?),
+            Self::GradientHarmonizing(config) => {
+                Loss::GradientHarmonizing(config.init(num_classes, device)?)
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor, activation::sigmoid},
 };
-use longtail_kernels::{Labels, SigmoidTerms};
+use longtail_kernels::SigmoidTerms;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -129,10 +129,7 @@ impl LossMethod for EqualizationV2Loss {
             return rows.empty_output(reduction);
         }
         let (positive_weights, negative_weights) = self.weights();
-        if let Labels::MultiLabel(targets) = rows.labels {
-            let background = 1.0 - targets.clone().max_dim(1); // [rows, 1]
-            rows.labels = Labels::MultiLabel(Tensor::cat(vec![targets, background], 1));
-        }
+        rows.add_background_target();
         let terms = SigmoidTerms {
             positive_weights: Some(positive_weights),
             negative_weights: Some(negative_weights),

@@ -56,6 +56,9 @@ pub enum LossError {
         /// The method.
         method: &'static str,
     },
+    /// Qualities of rows, of which some may have several labels.
+    #[error("the quality of a row needs one label per row, not multi-label targets")]
+    QualityOfSeveralLabels,
     /// A label that is no class, nor background where that is a label.
     #[error("label {label} in row {row} is outside 0..{num_labels}")]
     LabelOutOfRange {

@@ -44,6 +44,17 @@ pub trait LossMethod {
     /// If the width of the logits is wrong.
     fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError>;
 
+    /// The reduction for the head of a one-stage detector with this many positive rows: the sum
+    /// divided by their number, unless the method brings a divisor of its own.
+    fn dense_reduction(&self, num_positives: usize) -> Reduction {
+        Reduction::Count(num_positives.max(1) as f64)
+    }
+
+    /// Whether the method looks at [`RowLabels::qualities`].
+    fn wants_qualities(&self) -> bool {
+        false
+    }
+
     /// What the method multiplies the logits by before its softmax.
     fn logit_scale(&self) -> f64 {
         1.0

@@ -19,6 +19,10 @@ pub struct RowLabels {
     /// one: the regions of a detector. Default: every row is an object of its own. Only
     /// [`EquilibriumLoss`](crate::EquilibriumLoss) looks at it, which counts objects.
     pub object_shares: Option<Tensor<1>>,
+    /// How well each row shows its object, in `[0, 1]`, `[rows]`: the overlap of its box with the
+    /// object's. Only methods that [want](crate::ClassificationLoss::wants_qualities) them look at
+    /// them.
+    pub qualities: Option<Tensor<1>>,
 }
 
 impl RowLabels {
@@ -27,12 +31,17 @@ impl RowLabels {
     /// A label out of range makes the loss of its row NaN: where labels are still on the host,
     /// prefer [`from_host`](Self::from_host), which names it.
     pub fn classes(labels: Tensor<1, Int>) -> Self {
-        Self { labels: Labels::Classes(labels), ignore: None, object_shares: None }
+        Self { labels: Labels::Classes(labels), ignore: None, object_shares: None, qualities: None }
     }
 
     /// Targets 0 and 1, `[rows, num_classes]`; for the sigmoid methods.
     pub fn multi_label(targets: Tensor<2>) -> Self {
-        Self { labels: Labels::MultiLabel(targets), ignore: None, object_shares: None }
+        Self {
+            labels: Labels::MultiLabel(targets),
+            ignore: None,
+            object_shares: None,
+            qualities: None,
+        }
     }
 
     /// One class per row, from the host.
@@ -67,6 +76,14 @@ impl RowLabels {
     #[must_use]
     pub fn sharing_objects(mut self, shares: Tensor<1>) -> Self {
         self.object_shares = Some(shares);
+        self
+    }
+
+    /// States how well each row shows its object, `[rows]`; what background rows have does not
+    /// matter.
+    #[must_use]
+    pub fn with_qualities(mut self, qualities: Tensor<1>) -> Self {
+        self.qualities = Some(qualities);
         self
     }
 

@@ -2,7 +2,7 @@
 
 use burn::{
     module::Param,
-    tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor},
+    tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData},
 };
 use longtail_kernels::{
     Labels, SigmoidTerms, SoftmaxTerms, sigmoid_loss, sigmoid_loss_with_sums, softmax_loss,
@@ -35,6 +35,13 @@ pub(crate) fn sum_by_label(
     let (labels, values) = (labels.without_autodiff(), values.without_autodiff());
     let sums = Tensor::<1>::zeros([num_labels], &values.device());
     sums.select_assign(0, labels, values, IndexingUpdateOp::Add)
+}
+
+/// Numbers of rows or columns on the device.
+pub(crate) fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
+    let length = values.len();
+    Tensor::from_data(TensorData::new(values, [length]), device)
 }
 
 /// Rows whose shapes were checked. Ignored rows have label 0 and, in a kernel, weight 0, so that
@@ -140,6 +147,39 @@ impl Rows {
         let output = sigmoid_loss_with_sums(self.logits, self.labels, terms);
         let loss = reduce(output.losses, self.is_invalid, reduction);
         Ok((loss, [output.positive_sums, output.negative_sums]))
+    }
+
+    /// As [`sigmoid_with_sums`](Self::sigmoid_with_sums), the sums being those of the reduced loss.
+    pub(crate) fn sigmoid_with_reduced_sums(
+        self,
+        terms: SigmoidTerms,
+        reduction: Reduction,
+    ) -> Result<(Tensor<1>, [Tensor<1>; 2]), LossError> {
+        let divisor = self.divisor(reduction)?;
+        let (loss, sums) = self.sigmoid_with_sums(terms, reduction)?;
+        Ok((loss, sums.map(|sums| sums / divisor.clone())))
+    }
+
+    /// What a sum over the rows is divided by under a reduction, `[1]`.
+    pub(crate) fn divisor(&self, reduction: Reduction) -> Result<Tensor<1>, LossError> {
+        let [num_rows, _] = self.logits.dims();
+        let count = match (reduction, self.kept()) {
+            (Reduction::None | Reduction::Sum, _) => 1.0,
+            (Reduction::Count(count), _) => check_count(count)?,
+            (Reduction::Mean, None) => num_rows.max(1) as f32,
+            (Reduction::Mean, Some(kept)) => {
+                return Ok(kept.without_autodiff().sum().clamp_min(1.0));
+            }
+        };
+        Ok(Tensor::full([1], count, &self.logits.device().without_autodiff()))
+    }
+
+    /// Multi-label targets get a column for background: 1 on rows without a positive.
+    pub(crate) fn add_background_target(&mut self) {
+        if let Labels::MultiLabel(targets) = &self.labels {
+            let background = 1.0 - targets.clone().max_dim(1); // [rows, 1]
+            self.labels = Labels::MultiLabel(Tensor::cat(vec![targets.clone(), background], 1));
+        }
     }
 
     /// Softmax loss of these rows, with objectness if the method has it. Row weights in the terms

@@ -24,6 +24,10 @@ pub enum Stream {
     Validation,
     /// Draws of a meta sampler.
     MetaDraw,
+    /// Boxes for the memory of features, and draws from it.
+    FeatureMemory,
+    /// Choice of the classes of a federated loss.
+    FederatedClasses,
 }
 
 /// ChaCha8 keyed by (seed, stream, epoch, index).

@@ -9,5 +9,6 @@ mod limits;
 mod published;
 mod reference;
 mod refusals;
+mod sigmoid_family;
 mod statistics;
 mod support;

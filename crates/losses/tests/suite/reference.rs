@@ -1,7 +1,7 @@
 //! Losses, gradients, scores and statistics against `xtask/reference/losses*.py`.
 
 use burn::tensor::Tensor;
-use longtail_losses::{CalibrationConfig, RowLabels};
+use longtail_losses::{CalibrationConfig, Reduction, RowLabels};
 use longtail_testing::{assert_close, values};
 use longtail_types::ClassCounts;
 use serde_json::Value;
@@ -26,6 +26,10 @@ fn labels(step: &Value, num_rows: usize) -> RowLabels {
         let shares = matrix(&floats(shares), num_rows, &device()).squeeze_dim::<1>(1);
         labels = labels.sharing_objects(shares);
     }
+    if let Some(qualities) = step.get("qualities") {
+        let qualities = matrix(&floats(qualities), num_rows, &device()).squeeze_dim::<1>(1);
+        labels = labels.with_qualities(qualities);
+    }
     labels
 }
 
@@ -37,6 +41,11 @@ fn every_case_matches() {
 #[test]
 fn every_case_of_the_later_softmax_losses_matches() {
     check(include_str!("../data/losses_softmax.json"), 22);
+}
+
+#[test]
+fn every_case_of_the_later_sigmoid_losses_matches() {
+    check(include_str!("../data/losses_sigmoid.json"), 19);
 }
 
 fn check(data: &str, num_cases: usize) {
@@ -62,7 +71,12 @@ fn check(data: &str, num_cases: usize) {
         });
         for step in case["steps"].as_array().unwrap() {
             let logits = tracked(&floats(&step["logits"]), num_rows);
-            let output = loss.forward(logits.clone(), labels(step, num_rows)).unwrap();
+            let reduction = match step.get("count") {
+                Some(count) => Reduction::Count(count.as_f64().unwrap()),
+                None => Reduction::Mean,
+            };
+            let labels = labels(step, num_rows);
+            let output = loss.forward_with(logits.clone(), labels, reduction).unwrap();
             let (value, gradient) = gradient(&logits, &output);
             assert_close(name, &[value as f32], &[step["loss"].as_f64().unwrap()], TOLERANCE);
             assert_close(name, &gradient, &floats(&step["grad"]), TOLERANCE);

@@ -150,7 +150,7 @@ fn frequencies() {
 #[test]
 fn tail_rules_that_select_none_or_all() {
     let cifar = ClassCounts::new(vec![5000, 500, 50], vec![5000, 500, 50], 5550).unwrap();
-    for method in ["eql", "seql"] {
+    for method in ["eql", "seql", "drop-loss"] {
         let refuse = |value| config(value).init(&cifar, &device()).unwrap_err().to_string();
         let error = refuse(json!({"method": method})); // the default rule
         assert!(error.contains("selects none of 3 classes"), "{error}");
@@ -179,6 +179,22 @@ fn parameters_out_of_range() {
             "others_ratio must be at least 0 and finite, got -1",
         ),
         (json!({"method": "loce", "alpha": 0.0}), "alpha must be in (0, 1], got 0"),
+        (json!({"method": "efl", "gamma": 0.0}), "gamma must be positive and finite, got 0"),
+        (json!({"method": "efl", "alpha": 2.0}), "alpha must be in [0, 1], got 2"),
+        (json!({"method": "eqfl", "scale": -1.0}), "scale must be at least 0 and finite, got -1"),
+        (json!({"method": "eqfl", "prior": 0.0}), "prior must be between 0 and 1, got 0"),
+        (json!({"method": "acsl", "threshold": 1.5}), "threshold must be in [0, 1], got 1.5"),
+        (json!({"method": "acsl", "rare_share": -0.1}), "rare_share must be in [0, 1], got -0.1"),
+        (
+            json!({"method": "drop-loss", "prior": 1.0, "tail": {"image-count-at-most": 4}}),
+            "prior must be between 0 and 1, got 1",
+        ),
+        (
+            json!({"method": "federated", "sampled_classes": 0}),
+            "sampled_classes must be at least 1, got 0",
+        ),
+        (json!({"method": "ghm-c", "bins": 0}), "bins must be in 1 to 65536, got 0"),
+        (json!({"method": "ghm-c", "momentum": 1.0}), "momentum must be in [0, 1), got 1"),
         (
             json!({"method": "equalized-softmax", "tau": -1.0}),
             "tau must be at least 0 and finite, got -1",
@@ -230,6 +246,19 @@ fn calibrations_out_of_place() {
     assert!(matches!(error, LossError::LogitWidth { found: 6, .. }));
     let unknown = serde_json::from_value::<CalibrationConfig>(json!({"method": "norcal"}));
     assert!(unknown.unwrap_err().to_string().contains("gamma"));
+}
+
+#[test]
+fn qualities_out_of_place() {
+    let eqfl = init(json!({"method": "eqfl"}), &counts());
+    let logits = || Tensor::zeros([4, 5], &device());
+    let labels = classes(&[0; 4]).with_qualities(Tensor::ones([3], &device()));
+    let error = eqfl.forward(logits(), labels).unwrap_err();
+    assert_eq!(error.to_string(), "qualities: 3 rows, but the logits have 4");
+    let targets = RowLabels::multi_label(Tensor::zeros([4, 5], &device()));
+    let labels = targets.with_qualities(Tensor::ones([4], &device()));
+    let error = eqfl.forward(logits(), labels).unwrap_err();
+    assert_eq!(error, LossError::QualityOfSeveralLabels);
 }
 
 #[test]

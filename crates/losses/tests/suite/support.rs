@@ -104,6 +104,15 @@ pub(crate) fn all_configs() -> Vec<Value> {
         json!({"method": "bags", "background": false}),
         json!({"method": "loce"}),
         json!({"method": "loce", "background": false}),
+        json!({"method": "efl"}),
+        json!({"method": "eqfl"}),
+        json!({"method": "acsl", "common_share": 0.5, "rare_share": 0.25}),
+        json!({"method": "drop-loss", "tail": tail}),
+        json!({"method": "federated", "sampled_classes": 4}),
+        json!({"method": "federated", "sampled_classes": 4, "form": "softmax"}),
+        json!({"method": "federated", "sampled_classes": 5, "form": "softmax-with-background"}),
+        json!({"method": "ghm-c"}),
+        json!({"method": "ghm-c", "bins": 30, "momentum": 0.75}),
     ]
 }
 
