@@ -10,7 +10,7 @@ use crate::detector_losses::{DetectorLosses, StepKey};
 use crate::error::ModelError;
 use crate::held_loss::HeldLoss;
 use crate::raw_detection::RawDetection;
-use crate::rcnn::RCnn;
+use crate::rcnn::{FeatureMemory, RCnn};
 use crate::retinanet::RetinaNet;
 
 /// What of a detector stops training.
@@ -38,7 +38,8 @@ pub enum Detector {
 
 impl Detector {
     /// The losses of a batch by name. Changes nothing but the running statistics of batch norms that
-    /// train: hand the updates of the losses to [`apply`](Self::apply) after the step.
+    /// train, and a memory of features: hand the updates of the losses to [`apply`](Self::apply)
+    /// after the step.
     ///
     /// `targets` lists the objects of each image in the pixels of the batch. `key` decides which
     /// anchors and regions are chosen.
@@ -166,25 +167,38 @@ impl Detector {
     }
 
     /// The statistics of the classification losses by name, for a checkpoint; empty for stateless
-    /// losses. Those of a cascade are called `stage1.*` and so on. Neither records nor weight files
-    /// have them.
+    /// losses; and the memory of features, if there is one. Those of a cascade are called `stage1.*`
+    /// and so on. Neither records nor weight files have them.
     pub fn loss_state(&self) -> Vec<(String, Tensor<1>)> {
         let losses = self.classification_losses();
         let prefixes = prefixes(losses.len());
         let named = losses.into_iter().zip(prefixes).flat_map(|(loss, prefix)| {
             loss.state().into_iter().map(move |(name, value)| (format!("{prefix}{name}"), value))
         });
-        named.collect()
+        let memory = self.memory().map(FeatureMemory::state).unwrap_or_default();
+        named.chain(memory).collect()
+    }
+
+    fn memory(&self) -> Option<&FeatureMemory> {
+        match self {
+            Self::RCnn(detector) => detector.roi_heads.memory.as_ref(),
+            Self::RetinaNet(_) => None,
+        }
     }
 
     /// Puts saved statistics back.
     ///
     /// # Errors
     /// If a name or a length is not this detector's.
-    pub fn load_loss_state(
-        &mut self,
-        mut state: Vec<(String, Tensor<1>)>,
-    ) -> Result<(), ModelError> {
+    pub fn load_loss_state(&mut self, state: Vec<(String, Tensor<1>)>) -> Result<(), ModelError> {
+        let is_memory = |(name, _): &(String, Tensor<1>)| name.starts_with("memory.");
+        let (memory, mut state): (Vec<_>, Vec<_>) = match self.memory() {
+            Some(_) => state.into_iter().partition(is_memory),
+            None => (Vec::new(), state),
+        };
+        if let Some(Err(message)) = self.memory().map(|held| held.load_state(memory)) {
+            return Err(LossError::State { method: "feature_memory", message }.into());
+        }
         let losses = self.classification_losses_mut();
         let expected = losses.len();
         for (loss, prefix) in losses.into_iter().zip(prefixes(expected)) {

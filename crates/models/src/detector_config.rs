@@ -48,6 +48,17 @@ impl DetectorConfig {
         })
     }
 
+    /// The same detector without a memory of features.
+    #[must_use]
+    pub fn without_feature_memory(mut self) -> Self {
+        match &mut self {
+            Self::FasterRcnn(config) => config.feature_memory = None,
+            Self::MaskRcnn(config) => config.feature_memory = None,
+            Self::CascadeRcnn(_) | Self::RetinaNet(_) => {}
+        }
+        self
+    }
+
     /// The name in recipes.
     pub fn name(&self) -> &'static str {
         match self {

@@ -139,6 +139,12 @@ pub enum ModelError {
         /// How many it was for.
         found: usize,
     },
+    /// A memory of features is drawn from by the mean scores that one loss keeps.
+    #[error("feature_memory draws by the mean scores of the loss loce; {loss} keeps none")]
+    MemoryWithoutScores {
+        /// The loss.
+        loss: &'static str,
+    },
     /// The classification loss.
     #[error(transparent)]
     Loss(#[from] LossError),

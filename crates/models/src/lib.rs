@@ -94,9 +94,10 @@ pub use norm::{Norm, NormConfig, NormStatistics};
 pub use raw_detection::RawDetection;
 pub use rcnn::{
     BoxHead, BoxHeadConfig, BoxLayersConfig, BoxOutput, BoxPredictor, BoxStage, BoxTargetConfig,
-    CascadeRcnnConfig, CascadeTargetConfig, ConvFc, DetectionConfig, FasterRcnnConfig, MaskHead,
-    MaskHeadConfig, MaskPredictor, MaskRcnnConfig, ProposalLimits, RCnn, Regions, RoiHeads,
-    RoiSamplingConfig, Rpn, RpnConfig, RpnHead, RpnOutput, StageLosses, TwoFc,
+    CascadeRcnnConfig, CascadeTargetConfig, ClassifierRows, ConvFc, DetectionConfig,
+    FasterRcnnConfig, FeatureMemory, FeatureMemoryConfig, MaskHead, MaskHeadConfig, MaskPredictor,
+    MaskRcnnConfig, ProposalLimits, RCnn, Regions, RoiHeads, RoiSamplingConfig, Rpn, RpnConfig,
+    RpnHead, RpnOutput, StageLosses, TwoFc,
 };
 pub use resnet::{ResNet, ResNetConfig, ResNetFeatures};
 pub use resnet_fpn::{DetectorBackboneConfig, ResNetFpn};

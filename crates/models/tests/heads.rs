@@ -104,6 +104,39 @@ fn a_learnable_scale_has_its_gradient() {
     assert_close("scale", &gradient, &[expected], 1e-5);
 }
 
+/// What a recipe's table says is what the constructors of the published variants make.
+#[test]
+fn tables_reach_every_variant() {
+    let exact = r#""kind": "cosine", "eps": 1e-12, "weight_eps": 1e-12"#;
+    let learnable = CosineConfig::default().with_scale(CosineScale::Learnable(16.0));
+    for (table, expected) in [
+        (
+            format!(r#"{{{exact}, "scale": {{"fixed": 30}}, "init": "unit-uniform"}}"#),
+            CosineConfig::ldam(),
+        ),
+        (
+            format!(r#"{{{exact}, "scale": {{"fixed": 20}}, "init": "glorot"}}"#),
+            CosineConfig::class_balanced_distillation(),
+        ),
+        (r#"{"kind": "cosine", "bias": true}"#.to_owned(), CosineConfig::mmdetection()),
+        (
+            format!(r#"{{{exact}, "scale": {{"fixed": 16}}, "squash": true, "init": "fan-in"}}"#),
+            CosineConfig::oltr(),
+        ),
+        (format!(r#"{{{exact}, "scale": {{"fixed": 30}}}}"#), CosineConfig::softmax_equalization()),
+        (
+            r#"{"kind": "cosine", "scale": {"fixed": 16}, "eps": 1e-12, "weight_eps": 0.03125,
+                "num_heads": 2, "init": "fan-in"}"#
+                .to_owned(),
+            CosineConfig::multi_head(),
+        ),
+        (r#"{"kind": "cosine", "scale": {"learnable": 16}}"#.to_owned(), learnable),
+    ] {
+        let found: HeadConfig = serde_json::from_str(&table).unwrap();
+        assert_eq!(found, HeadConfig::Cosine(expected));
+    }
+}
+
 #[test]
 fn zero_features_stay_finite() {
     let device = longtail_testing::device().autodiff();

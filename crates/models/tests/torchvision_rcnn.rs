@@ -68,10 +68,11 @@ fn faster_rcnn() -> FasterRcnnConfig {
 }
 
 fn mask_rcnn() -> MaskRcnnConfig {
-    let FasterRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, detection } =
+    let FasterRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, detection, .. } =
         faster_rcnn();
     let mask_head = Default::default();
-    MaskRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, mask_head, detection }
+    let mask = MaskRcnnConfig::default();
+    MaskRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, mask_head, detection, ..mask }
 }
 
 /// Mean over the image of torchvision's soft mask: a border of one bin, the box rounded to pixels,

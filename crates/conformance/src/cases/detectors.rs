@@ -89,7 +89,9 @@ fn mask_rcnn() -> DetectorConfig {
 fn faster_rcnn() -> DetectorConfig {
     let MaskRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, detection, .. } =
         mask_rcnn_config();
-    let config = FasterRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, detection };
+    let faster = FasterRcnnConfig::default();
+    let config =
+        FasterRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, detection, ..faster };
     DetectorConfig::FasterRcnn(config)
 }
 

@@ -12,6 +12,7 @@ use crate::rcnn::box_stage::{BoxStage, StageRule};
 use crate::rcnn::check::{check_fraction, check_ious, check_positive};
 use crate::rcnn::config::{BoxHeadConfig, BoxTargetConfig, RoiSamplingConfig};
 use crate::rcnn::detections::DetectionConfig;
+use crate::rcnn::feature_memory::FeatureMemoryConfig;
 use crate::rcnn::mask_head::MaskHeadConfig;
 use crate::rcnn::pooling::{PoolingConfig, pooled_strides};
 use crate::rcnn::roi_heads::RoiHeads;
@@ -29,6 +30,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) box_head: &'a BoxHeadConfig,
     /// One per stage.
     pub(crate) targets: &'a [BoxTargetConfig],
+    pub(crate) memory: Option<FeatureMemoryConfig>,
     pub(crate) mask_head: Option<&'a MaskHeadConfig>,
     pub(crate) detection: &'a DetectionConfig,
 }
@@ -62,7 +64,12 @@ impl Parts<'_> {
             positive_fraction: self.rois.positive_fraction,
         };
         let detection = *self.detection;
-        let roi_heads = RoiHeads { stages, masks: masks.transpose()?, sampler, detection };
+        let memory = self.memory.map(|config| match &loss {
+            ClassificationLoss::Equilibrium(_) => config.init(loss.num_classes()),
+            _ => Err(ModelError::MemoryWithoutScores { loss: loss.layout().method() }),
+        });
+        let (masks, memory) = (masks.transpose()?, memory.transpose()?);
+        let roi_heads = RoiHeads { stages, masks, memory, sampler, detection };
         Ok(RCnn::new(backbone, rpn, roi_heads, strides.len()))
     }
 

@@ -1,7 +1,7 @@
 //! One box head of a two-stage detector, with its losses.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
 use longtail_losses::{LossError, Reduction, RowLabels, StatisticsUpdate};
 use longtail_ops::{BoxCoder, Matcher, RoiAligner, bucket};
 use longtail_types::{BBox, Instance};
@@ -12,6 +12,7 @@ use crate::held_loss::HeldLoss;
 use crate::host::{real_rows, upload, upload_indices};
 use crate::rcnn::box_head::BoxHead;
 use crate::rcnn::box_predictor::BoxPredictor;
+use crate::rcnn::feature_memory::DrawnRegions;
 use crate::rcnn::rois::{Regions, filled};
 
 /// Classifies regions and moves their boxes. Faster and Mask R-CNN have one, a cascade has three.
@@ -103,8 +104,21 @@ impl BoxStage {
         regions: &[Regions],
         targets: &[Vec<Instance>],
     ) -> Result<StageLosses, ModelError> {
+        self.losses_with(output, regions, targets, None)
+    }
+
+    /// As [`losses`](Self::losses), where the last rows are regions drawn from a memory: they count
+    /// as regions of the batch do.
+    pub(crate) fn losses_with(
+        &self,
+        output: BoxOutput,
+        regions: &[Regions],
+        targets: &[Vec<Instance>],
+        drawn: Option<&DrawnRegions>,
+    ) -> Result<StageLosses, ModelError> {
         let device = output.logits.device();
-        let [num_rows, _] = output.logits.dims();
+        let num_drawn = drawn.map_or(0, |drawn| drawn.labels.dims()[0]);
+        let num_rows = output.logits.dims()[0] - num_drawn;
         let [_, num_columns] = output.offsets.dims();
         let num_groups = num_columns / 4;
         let loss = self.loss.get();
@@ -125,19 +139,41 @@ impl BoxStage {
         let reduction = Reduction::Mean; // over the rows that are not ignored
         shares.resize(num_rows, 1.0);
         let shares = upload(shares, [num_rows], &device);
-        let labels = self.row_labels(labels, num_rows, &output.logits)?.sharing_objects(shares);
+        let mut labels = self.row_labels(labels, num_rows, &output.logits)?.sharing_objects(shares);
+        if let Some(drawn) = drawn {
+            labels = drawn.join(labels, num_rows);
+        }
         let classified = loss.forward_with(output.logits, labels, reduction)?;
 
         let num_positives = positives.len();
         let num_boxes = bucket(num_positives);
         positives.resize(num_boxes, 0);
         offsets.resize(num_boxes * 4, 0.0);
-        let predicted = output.offsets.reshape([num_rows * num_groups, 4]);
-        let predicted = predicted.select(0, upload_indices(&positives, &device));
+        let all_rows = (num_rows + num_drawn) * num_groups;
+        let all_predicted = output.offsets.reshape([all_rows, 4]);
+        let predicted = all_predicted.clone().select(0, upload_indices(&positives, &device));
         let expected = upload(offsets, [num_boxes, 4], &device);
         let weight = upload(real_rows(num_positives, num_boxes), [num_boxes, 1], &device);
         let distance = smooth_l1(predicted, expected, self.rule.smooth_l1_beta);
-        let boxes = (distance * weight).sum() / num_regions.max(1) as f32;
+        let sum = (distance * weight).sum();
+        let boxes = match drawn {
+            None => sum / num_regions.max(1) as f32,
+            Some(drawn) => {
+                let first = num_rows * num_groups;
+                let predicted = all_predicted.narrow(0, first, num_drawn * num_groups);
+                let rows = Tensor::<1, Int>::arange(0..num_drawn as i64, &device);
+                let mut rows = rows * num_groups as i64;
+                if self.rule.is_class_specific {
+                    rows = rows + drawn.labels.clone();
+                }
+                let predicted = predicted.select(0, rows);
+                let distance =
+                    smooth_l1(predicted, drawn.offsets.clone(), self.rule.smooth_l1_beta);
+                let is_there = drawn.is_there.clone();
+                let count = is_there.clone().sum() + num_regions as f32;
+                (sum + (distance * is_there.unsqueeze_dim::<2>(1)).sum()) / count.clamp_min(1.0)
+            }
+        };
         Ok(StageLosses { classifier: classified.loss, boxes, update: classified.update })
     }
 

@@ -9,6 +9,7 @@ use crate::head::HeadConfig;
 use crate::rcnn::assembly::Parts;
 use crate::rcnn::box_head::BoxLayersConfig;
 use crate::rcnn::detections::DetectionConfig;
+use crate::rcnn::feature_memory::FeatureMemoryConfig;
 use crate::rcnn::mask_head::MaskHeadConfig;
 use crate::rcnn::rpn::RpnConfig;
 use crate::rcnn::two_stage::RCnn;
@@ -34,6 +35,10 @@ pub struct FasterRcnnConfig {
     pub box_head: BoxHeadConfig,
     /// What the box head learns.
     pub box_targets: BoxTargetConfig,
+    /// Regions of earlier images that join those of the batch (LOCE). Asks for the loss `loce`.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_memory: Option<FeatureMemoryConfig>,
     /// Logits to detections.
     pub detection: DetectionConfig,
 }
@@ -56,6 +61,10 @@ pub struct MaskRcnnConfig {
     pub box_head: BoxHeadConfig,
     /// What the box head learns.
     pub box_targets: BoxTargetConfig,
+    /// Regions of earlier images that join those of the batch (LOCE). Asks for the loss `loce`.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_memory: Option<FeatureMemoryConfig>,
     /// Boxes to masks.
     pub mask_head: MaskHeadConfig,
     /// Logits to detections.
@@ -192,9 +201,10 @@ impl FasterRcnnConfig {
     /// # Errors
     /// If a value is out of range, or the loss has no background.
     pub fn init(&self, loss: ClassificationLoss, init: &WeightInit) -> Result<RCnn, ModelError> {
-        let Self { backbone, fpn, rpn, rois, box_head, box_targets, detection } = self;
-        let targets = &[*box_targets];
-        Parts { backbone, fpn, rpn, rois, box_head, targets, mask_head: None, detection }
+        let Self { backbone, fpn, rpn, rois, box_head, detection, .. } = self;
+        let (targets, memory) = (&[self.box_targets], self.feature_memory);
+        let mask_head = None;
+        Parts { backbone, fpn, rpn, rois, box_head, targets, memory, mask_head, detection }
             .init(loss, init)
     }
 }
@@ -205,9 +215,11 @@ impl MaskRcnnConfig {
     /// # Errors
     /// If a value is out of range, or the loss has no background.
     pub fn init(&self, loss: ClassificationLoss, init: &WeightInit) -> Result<RCnn, ModelError> {
-        let Self { backbone, fpn, rpn, rois, box_head, box_targets, mask_head, detection } = self;
-        let (targets, mask_head) = (&[*box_targets], Some(mask_head));
-        Parts { backbone, fpn, rpn, rois, box_head, targets, mask_head, detection }.init(loss, init)
+        let Self { backbone, fpn, rpn, rois, box_head, mask_head, detection, .. } = self;
+        let (targets, memory) = (&[self.box_targets], self.feature_memory);
+        let mask_head = Some(mask_head);
+        Parts { backbone, fpn, rpn, rois, box_head, targets, memory, mask_head, detection }
+            .init(loss, init)
     }
 }
 
@@ -221,7 +233,8 @@ impl CascadeRcnnConfig {
         let targets = &box_targets.map(|CascadeTargetConfig { positive_iou, weights }| {
             BoxTargetConfig { positive_iou, weights, class_agnostic: true }
         });
-        let mask_head = mask_head.as_ref();
-        Parts { backbone, fpn, rpn, rois, box_head, targets, mask_head, detection }.init(loss, init)
+        let (mask_head, memory) = (mask_head.as_ref(), None);
+        Parts { backbone, fpn, rpn, rois, box_head, targets, memory, mask_head, detection }
+            .init(loss, init)
     }
 }

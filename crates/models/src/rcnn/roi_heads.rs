@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use longtail_losses::ClassificationLoss;
 use longtail_ops::{BalancedSampler, ImageBatch};
 use longtail_types::{BBox, Instance, KeyedRng, Stream};
 use rayon::prelude::*;
@@ -12,6 +13,7 @@ use crate::host::read_back;
 use crate::raw_detection::RawDetection;
 use crate::rcnn::box_stage::{BoxStage, StageLosses};
 use crate::rcnn::detections::{DetectionConfig, Rows, detections};
+use crate::rcnn::feature_memory::{DrawnRegions, FeatureMemory};
 use crate::rcnn::mask_head::MaskHead;
 use crate::rcnn::rois::{Regions, positives};
 
@@ -29,6 +31,8 @@ pub struct RoiHeads {
     pub stages: Vec<BoxStage>,
     /// The mask branch.
     pub masks: Option<MaskHead>,
+    /// Regions of earlier images.
+    pub memory: Option<FeatureMemory>,
     #[module(skip)]
     pub(crate) sampler: BalancedSampler,
     #[module(skip)]
@@ -73,7 +77,13 @@ impl RoiHeads {
         let mut regions = sampled.clone();
         for (index, stage) in self.stages.iter().enumerate() {
             let boxes = regions.iter().map(|regions| regions.boxes.clone()).collect();
-            let output = stage.forward(stage.pool(features, boxes));
+            let pooled = stage.pool(features, boxes);
+            let drawn = self.drawn(stage, features, batch, targets, key);
+            let pooled = match &drawn {
+                Some(drawn) => Tensor::cat(vec![pooled, drawn.features.clone()], 0),
+                None => pooled,
+            };
+            let output = stage.forward(pooled);
             let next = match self.stages.get(index + 1) {
                 Some(next) => {
                     let offsets = read_back("refined boxes", output.offsets.clone())?;
@@ -87,7 +97,7 @@ impl RoiHeads {
                 None => None,
             };
             let StageLosses { classifier, boxes, update } =
-                stage.losses(output, &regions, targets)?;
+                stage.losses_with(output, &regions, targets, drawn.as_ref())?;
             let num_regions: usize = regions.iter().map(|regions| regions.boxes.len()).sum();
             counts.extend([num_regions.max(1); 2]);
             let [name, box_name] = self.names(index);
@@ -103,6 +113,29 @@ impl RoiHeads {
             losses.push(("loss_mask", masks.loss(logits, &sampled, targets, &batch.sizes)));
         }
         Ok(DetectorLosses { losses, counts, updates })
+    }
+
+    /// Takes the objects of a batch that trains into the memory, and draws from it.
+    fn drawn(
+        &self,
+        stage: &BoxStage,
+        features: &[Tensor<4>],
+        batch: &ImageBatch,
+        targets: &[Vec<Instance>],
+        key: StepKey,
+    ) -> Option<DrawnRegions> {
+        let (memory, level) = (self.memory.as_ref()?, features.first()?);
+        let ClassificationLoss::Equilibrium(loss) = stage.loss.get() else { return None };
+        if !level.is_autodiff() {
+            return None;
+        }
+        let mut boxes = memory.boxes(targets, &batch.sizes, &stage.rule.coder, key);
+        let features: Vec<Tensor<4>> =
+            features.iter().map(|level| level.clone().without_autodiff()).collect();
+        let pooled = stage.pool(&features, std::mem::take(&mut boxes.boxes));
+        let [_, channels, height, width] = pooled.dims();
+        memory.push(boxes, pooled);
+        memory.draw(loss.mean_scores(), [channels, height, width], key)
     }
 
     fn names(&self, stage: usize) -> [&'static str; 2] {

@@ -59,7 +59,8 @@ pub(crate) fn mask_rcnn() -> MaskRcnnConfig {
 pub(crate) fn faster_rcnn() -> FasterRcnnConfig {
     let MaskRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, detection, .. } =
         mask_rcnn();
-    FasterRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, detection }
+    let faster = FasterRcnnConfig::default();
+    FasterRcnnConfig { backbone, fpn, rpn, rois, box_head, box_targets, detection, ..faster }
 }
 
 pub(crate) fn cascade_rcnn() -> CascadeRcnnConfig {

@@ -1,13 +1,17 @@
 //! What a training loop relies on: keys, names, statistics, first biases, frozen parts.
 
 use burn::tensor::Tensor;
-use longtail_losses::ClassificationLossConfig as Loss;
-use longtail_models::{ClassifierHead, Detector, DetectorConfig, FreezeScope, StepKey};
+use longtail_losses::{CalibrationConfig, ClassificationLossConfig as Loss, NorCalCalibration};
+use longtail_models::{
+    ClassifierHead, Detector, DetectorConfig, FasterRcnnConfig, FeatureMemoryConfig, FreezeScope,
+    StepKey,
+};
 use longtail_testing::values;
+use longtail_types::ClassCounts;
 
 use crate::formula::gradient_norms;
 use crate::tiny::{
-    KEY, batch, cascade_rcnn, detector, eql, faster_rcnn, mask_rcnn, objects, softmax,
+    KEY, batch, cascade_rcnn, detector, eql, faster_rcnn, make, mask_rcnn, objects, softmax,
 };
 
 fn numbers_of(detector: &Detector, key: StepKey) -> Vec<f32> {
@@ -80,6 +84,72 @@ fn statistics_are_applied_saved_and_put_back() {
     let extra = [state, vec![("stage4.ratio".to_owned(), Tensor::zeros([3], &device))]].concat();
     let message = restored.load_loss_state(extra).unwrap_err().to_string();
     assert!(message.contains("stage4.ratio"), "{message}");
+}
+
+/// A second step with the same key draws from what the first one saw.
+#[test]
+fn a_memory_of_features_joins_the_batch() {
+    let device = longtail_testing::device().autodiff();
+    let memory = FeatureMemoryConfig { queue: 4, ..Default::default() };
+    let config = FasterRcnnConfig { feature_memory: Some(memory), ..faster_rcnn() };
+    let (config, loss) =
+        (DetectorConfig::FasterRcnn(config), Loss::Equilibrium(Default::default()));
+    let mut with_memory = detector(&config, &loss, 3);
+    let without = detector(&DetectorConfig::FasterRcnn(faster_rcnn()), &loss, 3);
+    let targets = [objects(3), Vec::new()];
+    let classifier = |detector: &Detector| {
+        let losses = detector.losses(&batch(&device), &targets, KEY).unwrap();
+        (values(losses.get("loss_classifier").unwrap().clone())[0], losses)
+    };
+    let (first, losses) = classifier(&with_memory);
+    assert!(first.is_finite() && first != classifier(&without).0);
+    let gradients = losses.total().backward();
+    let norms = gradient_norms(&with_memory, &gradients);
+    assert!(norms.values().all(|norm| norm.is_finite()), "{norms:?}");
+    with_memory.apply(losses.updates).unwrap();
+
+    let state = with_memory.loss_state();
+    let names: Vec<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["mean_scores", "memory.features", "memory.offsets", "memory.counts"]);
+    // Classes 0 and 2 have an object each, with 16 boxes: the queue of 4 is full.
+    assert_eq!(values(state[3].1.clone()), [4.0, 0.0, 4.0]);
+    let mut restored = detector(&config, &loss, 3);
+    restored.load_loss_state(state.clone()).unwrap();
+    assert_eq!(classifier(&restored).0, classifier(&with_memory).0);
+    let message = detector(&config, &loss, 3).load_loss_state(state[..2].to_vec()).unwrap_err();
+    assert!(message.to_string().contains("memory.offsets is missing"), "{message}");
+
+    // Detections do without it.
+    let inference = with_memory.for_inference();
+    inference.detect(&batch(&longtail_testing::device())).unwrap();
+    assert_eq!(inference.loss_state().len(), 1);
+    let message = config.init(make(&softmax(), 3, &device), 1, &device).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "feature_memory draws by the mean scores of the loss loce; cross-entropy keeps none"
+    );
+}
+
+/// Scores of detections change, losses do not.
+#[test]
+fn detections_can_be_calibrated() {
+    let counts = ClassCounts::new(vec![900, 30, 1], vec![1000, 40, 1], 1000).unwrap();
+    let config: CalibrationConfig = CalibrationConfig::NorCal(NorCalCalibration { gamma: 0.7 });
+    let plain = detector(&DetectorConfig::CascadeRcnn(cascade_rcnn()), &softmax(), 3);
+    let mut calibrated = plain.clone();
+    calibrated.calibrate(Some(&config), &counts).unwrap();
+    assert_eq!(numbers_of(&plain, KEY), numbers_of(&calibrated, KEY));
+    let scores = |detector: &Detector| -> Vec<f32> {
+        let found = detector.for_inference().detect(&batch(&longtail_testing::device())).unwrap();
+        found.into_iter().flatten().map(|detection| detection.score).collect()
+    };
+    let (before, after) = (scores(&plain), scores(&calibrated));
+    assert!(!before.is_empty() && before != after);
+    calibrated.calibrate(None, &counts).unwrap();
+    assert_eq!(scores(&calibrated), before);
+    let mut sigmoid = detector(&DetectorConfig::FasterRcnn(faster_rcnn()), &eql(), 3);
+    let message = sigmoid.calibrate(Some(&config), &counts).unwrap_err().to_string();
+    assert!(message.starts_with("eql has no scores to calibrate"), "{message}");
 }
 
 #[test]
