@@ -31,7 +31,7 @@ enum Output {
     Compared,
 }
 
-const SCRIPTS: [Script; 14] = [
+const SCRIPTS: [Script; 16] = [
     Script { name: "data", args: &["{out}"], output: Output::Written("crates/data/tests/data") },
     Script {
         name: "detection",
@@ -63,6 +63,16 @@ const SCRIPTS: [Script; 14] = [
         name: "losses_softmax",
         args: &["{out}/losses_softmax.json"],
         output: Output::Written("crates/losses/tests/data"),
+    },
+    Script {
+        name: "meta_reweighter",
+        args: &["{out}/meta_reweighter.json"],
+        output: Output::Written("crates/training/tests/data"),
+    },
+    Script {
+        name: "meta_sampler",
+        args: &["{out}/meta_sampler.json"],
+        output: Output::Written("crates/training/tests/data"),
     },
     Script {
         name: "models",

@@ -1,6 +1,6 @@
 //! A model with its optimizer, average and gradients: what every training step needs.
 
-use burn::module::Module;
+use burn::module::{Module, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use longtail_kernels::HostReadError;
@@ -69,6 +69,11 @@ impl<M: Module> Learner<M> {
     pub(crate) fn backward(&mut self, loss: Tensor<1>, num_images: usize) {
         let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
         self.gradients.add(&self.model, gradients, num_images);
+    }
+
+    /// The momentum, or the first moment, of a parameter that has had a step.
+    pub(crate) fn first_moment<const D: usize>(&self, id: ParamId) -> Option<Tensor<D>> {
+        self.optimizer.first_moment(id)
     }
 
     /// Counts a batch of which this replica had no image.

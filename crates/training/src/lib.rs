@@ -66,8 +66,9 @@ pub use dataset::{DatasetConfig, DatasetSource, Datasets, ValidationConfig};
 pub use detection::{
     BatchConfig, ClassifierStart, DetectionDatasetConfig, DetectionDatasets,
     DetectionEvaluationConfig, DetectionPredictor, DetectionRecipe, DetectionResult,
-    DetectionSource, ImagePrediction, InitialWeights, StageTwo, TrainedDetector, draw_detections,
-    enlarge, ground_truth, side_by_side, train_detector, write_png,
+    DetectionSource, ImagePrediction, InitialWeights, MetaLoss, MetaReweighterConfig, StageTwo,
+    TrainedDetector, draw_detections, enlarge, ground_truth, side_by_side, train_detector,
+    write_png,
 };
 pub use ema::Ema;
 pub use error::TrainingError;

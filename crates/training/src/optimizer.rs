@@ -1,6 +1,6 @@
 //! SGD with momentum and AdamW over a whole module, with state kept by parameter path.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use longtail_kernels::{HostReadError, SgdTerms, read_back, sgd_step};
@@ -47,6 +47,11 @@ impl Optimizer {
         let emptied = module.clone().map(&mut Emptied);
         let owned = std::mem::replace(module, emptied);
         *module = self.step(lr, owned, gradients);
+    }
+
+    /// The momentum, or the first moment, of a parameter that has had a step.
+    pub(crate) fn first_moment<const D: usize>(&self, id: ParamId) -> Option<Tensor<D>> {
+        self.moments[0].get::<D>(id)
     }
 
     /// The same without any state.

@@ -94,6 +94,62 @@ fn stops_do_not_matter_to_masks_and_two_stages() {
     );
 }
 
+/// Clipping, an average and Nesterov's form are on, so that none of them is lost.
+#[test]
+fn stops_do_not_matter_to_meta_reweighter() {
+    for meta_loss in ["unshifted", "shifted"] {
+        let stage = format!(
+            "stage_two={{ iterations = 6, loss = {{ method = \"balanced-sigmoid\", form = \"released\" }}, \
+             optimizer = {{ kind = \"sgd\", lr = 0.01, nesterov = true }}, \
+             meta_reweighter = {{ meta_loss = \"{meta_loss}\", meta_batch_size = 3 }} }}"
+        );
+        let overrides =
+            ["loss={ method = \"binary-cross-entropy\" }", "iterations=1", "ema.decay=0.9", &stage];
+        assert_stops_do_not_matter(&overrides, 6);
+    }
+}
+
+#[test]
+fn meta_reweighter_trains_the_classifier_alone_and_learns_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let sigmoid = "loss={ method = \"binary-cross-entropy\" }";
+    let stage =
+        "stage_two={ iterations = 2, loss.method = \"balanced-sigmoid\", meta_reweighter = {} }";
+    finish(&recipe(&["iterations=2", sigmoid, stage]), &out);
+    let changed = changed(&out.join("stage_one"), &out);
+    let classifier =
+        ["bias", "weight"].map(|name| format!("roi_heads.box_predictor.cls_score.{name}"));
+    assert_eq!(changed, classifier);
+    let rates = fs::read_to_string(out.join("class_rates.json")).unwrap();
+    let rates: Vec<f64> = serde_json::from_str(&rates).unwrap();
+    assert_eq!(rates.len(), 5);
+    assert!(rates.iter().any(|rate| (rate - 0.5).abs() > 1e-3), "{rates:?}");
+    assert!(rates.iter().all(|rate| (rate - 0.5).abs() < 0.01), "{rates:?}");
+    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    assert!(text.contains("loss_meta") && text.contains("loss_classifier"), "{text}");
+}
+
+#[test]
+fn meta_reweighter_says_what_it_needs() {
+    let stage =
+        |more: &str| format!("stage_two={{ iterations = 2, meta_reweighter = {{}}{more} }}");
+    let sigmoid = "loss={ method = \"binary-cross-entropy\" }";
+    for (overrides, part) in [
+        (vec!["loss={ method = \"eql-v2\" }".to_string(), stage("")], "one column per class"),
+        (vec![sigmoid.into(), "model={ kind = \"retinanet\" }".into(), stage("")], "faster-rcnn"),
+        (vec![sigmoid.into(), "gradient.accumulate=2".into(), stage("")], "accumulate"),
+        (
+            vec![sigmoid.into(), stage(", optimizer = { kind = \"adamw\", lr = 1e-3 }")],
+            "optimizer sgd",
+        ),
+        (vec![sigmoid.into(), stage("").replace("{}", "{ rate_lr = -1.0 }")], "rate_lr"),
+    ] {
+        let error = DetectionRecipe::parse("tiny", RECIPE, &overrides).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
 #[test]
 fn a_second_stage_may_have_another_layout() {
     let folder = tempfile::tempdir().unwrap();

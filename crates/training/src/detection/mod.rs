@@ -6,6 +6,8 @@ mod prediction;
 mod predictor;
 mod recipe;
 mod result;
+mod reweighter;
+mod reweighter_task;
 mod settings;
 mod task;
 mod test_set;
@@ -19,7 +21,8 @@ pub use predictor::DetectionPredictor;
 pub use recipe::DetectionRecipe;
 pub use result::DetectionResult;
 pub use settings::{
-    BatchConfig, ClassifierStart, DetectionEvaluationConfig, InitialWeights, StageTwo,
+    BatchConfig, ClassifierStart, DetectionEvaluationConfig, InitialWeights, MetaLoss,
+    MetaReweighterConfig, StageTwo,
 };
 #[cfg(test)]
 pub(crate) use task::DetectionTask;

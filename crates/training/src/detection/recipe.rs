@@ -178,9 +178,12 @@ impl DetectionRecipe {
         self.ema.as_ref().map_or(Ok(()), EmaConfig::check)?;
         self.optimizer.check()?;
         self.schedule.init(self.optimizer.lr(), 1, 1)?;
-        match self.second_stage() {
-            Some(stage) => stage.check(),
-            None => Ok(()),
+        match (self.second_stage(), &self.stage_two) {
+            (Some(second), Some(stage)) => {
+                second.check()?;
+                stage.meta_reweighter.map_or(Ok(()), |config| config.check(&second))
+            }
+            _ => Ok(()),
         }
     }
 }

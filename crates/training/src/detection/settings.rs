@@ -80,6 +80,45 @@ pub struct StageTwo {
     /// What the classifier begins with. Default: what the first stage learned.
     #[serde(default)]
     pub classifier: ClassifierStart,
+    /// Learns how much the objects of each class weigh. Default: all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta_reweighter: Option<MetaReweighterConfig>,
+}
+
+/// Meta Reweighter: Ren et al., NeurIPS 2020, <https://arxiv.org/abs/2007.10740>. The weights of
+/// foreground regions by class are learned so that a step on the batch lowers the loss of a meta
+/// batch in which rare classes are as frequent as others.
+///
+/// Needs a detector with one box head, a linear classifier, a sigmoid loss without a column for
+/// background, SGD, no accumulation, and one device.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetaReweighterConfig {
+    /// Adam's learning rate for the weights. Default: the authors' 0.01.
+    pub rate_lr: f64,
+    /// The loss of the meta batch. Default: that of the paper.
+    pub meta_loss: MetaLoss,
+    /// Images per meta batch. Default: as in a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta_batch_size: Option<usize>,
+}
+
+impl Default for MetaReweighterConfig {
+    fn default() -> Self {
+        Self { rate_lr: 0.01, meta_loss: MetaLoss::default(), meta_batch_size: None }
+    }
+}
+
+/// The loss of a meta batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MetaLoss {
+    /// Plain sigmoid cross-entropy, as in the paper.
+    #[default]
+    Unshifted,
+    /// The loss of the stage, with its prior: what the released code computes, since its head has
+    /// shifted the logits in place by then.
+    Shifted,
 }
 
 /// What the classifier of a second stage begins with.

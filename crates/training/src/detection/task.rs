@@ -123,13 +123,7 @@ impl DetectionTask {
         counts: &ClassCounts,
         devices: &ReplicaDevices,
     ) -> Result<(Self, Plan), TrainingError> {
-        let config = DetectionLoaderConfig {
-            batch_size: recipe.batch_size,
-            workers: recipe.run.workers,
-            seed: recipe.seed,
-            drop_last: true,
-            ..recipe.batches.loader_config()
-        };
+        let config = loader_config(recipe);
         let pipeline = recipe.transforms.train_pipeline()?;
         let loader = DetectionLoader::new(Arc::new(data.train), pipeline, recipe.sampler, config)?;
         let test = DetectionTestSet::new(recipe, data.val, counts)?;
@@ -146,7 +140,18 @@ impl DetectionTask {
     }
 }
 
-fn plan(recipe: &DetectionRecipe, num_batches: usize) -> Result<Plan, TrainingError> {
+/// How training batches are loaded.
+pub(super) fn loader_config(recipe: &DetectionRecipe) -> DetectionLoaderConfig {
+    DetectionLoaderConfig {
+        batch_size: recipe.batch_size,
+        workers: recipe.run.workers,
+        seed: recipe.seed,
+        drop_last: true,
+        ..recipe.batches.loader_config()
+    }
+}
+
+pub(super) fn plan(recipe: &DetectionRecipe, num_batches: usize) -> Result<Plan, TrainingError> {
     if num_batches == 0 {
         let problem =
             format!("{0}: the training set has no {0} images of one shape", recipe.batch_size);

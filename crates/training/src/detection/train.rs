@@ -10,6 +10,7 @@ use longtail_types::ClassCounts;
 use super::dataset::DetectionDatasets;
 use super::recipe::DetectionRecipe;
 use super::result::DetectionResult;
+use super::reweighter_task::ReweighterTask;
 use super::settings::{ClassifierStart, StageTwo};
 use super::task::DetectionTask;
 use crate::checkpoint::{self, RunState};
@@ -133,7 +134,23 @@ impl Setting {
             detector = after_first(detector, stage, &options.out)?;
         }
         let detector = detector.freeze_scope(FreezeScope::AllButClassifier);
-        self.run(second, recipe.to_toml(), detector)?.start(start, &folder)?.train(&folder, options)
+        let text = recipe.to_toml();
+        let Some(config) = stage.meta_reweighter else {
+            return self
+                .run(second, text, detector)?
+                .start(start, &folder)?
+                .train(&folder, options);
+        };
+        if self.devices.devices.len() > 1 {
+            let problem = "`stage_two.meta_reweighter` takes one device".into();
+            return Err(TrainingError::Replicas { problem });
+        }
+        let (data, counts) = (self.data.clone(), &self.counts);
+        let classes = self.data.train.class_map().clone();
+        let (task, plan) =
+            ReweighterTask::new(second, config, detector, data, counts, &self.device)?;
+        let state = RunState::new(text, counts.clone(), classes);
+        Run::new(task, plan, state).start(start, &folder)?.train(&folder, options)
     }
 }
 

@@ -5,6 +5,6 @@ mod hypergradient;
 mod rates;
 
 pub(crate) use hypergradient::{
-    LayerGradient, LogitGradient, PlainLayer, SgdStep, Velocity, linear_layer, logit_gradient,
+    LayerGradient, PlainLayer, SgdStep, Velocity, linear_layer, logit_gradient,
 };
 pub(crate) use rates::ClassRates;

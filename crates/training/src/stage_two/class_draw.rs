@@ -113,6 +113,34 @@ impl DrawNoise {
     }
 }
 
+#[cfg(test)]
+impl DrawNoise {
+    /// The class-wise terms of the authors' form: an exponential for each slot and image.
+    pub(crate) fn of_exponentials(
+        exponentials: &[Vec<f64>],
+        labels: &[usize],
+        device: &Device,
+    ) -> Self {
+        let num_classes = 1 + labels.iter().max().copied().unwrap_or(0);
+        let shape = [exponentials.len(), num_classes];
+        let num_values = shape[0] * shape[1];
+        let (mut largest, mut sums) = (vec![0.0_f32; num_values], vec![0.0_f32; num_values]);
+        let mut images = vec![0_i32; num_values];
+        for (slot, row) in exponentials.iter().enumerate() {
+            for (image, (&label, exponential)) in labels.iter().zip(row).enumerate() {
+                let (at, inverse) = (num_classes * slot + label, 1.0 / *exponential as f32);
+                sums[at] += inverse;
+                if inverse > largest[at] {
+                    (largest[at], images[at]) = (inverse, image as i32);
+                }
+            }
+        }
+        let floats = |values| Tensor::from_data(TensorData::new(values, shape), device);
+        let images = Tensor::from_data(TensorData::new(images, shape), device);
+        Self { largest: floats(largest), sums: floats(sums), images }
+    }
+}
+
 /// The largest of `1 / E_i` and their sum, for `count` exponentials; 0 for none.
 fn inverse_exponentials(count: usize, rng: &mut KeyedRng) -> [f64; 2] {
     let (mut last, mut largest, mut sum) = (0.0_f64, 0.0, 0.0);
@@ -256,20 +284,7 @@ mod tests {
             [1.4, 0.9, 0.8, 0.1, 0.6, 0.9],
             [0.9, 1.1, 2.0, 3.0, 0.9, 0.2],
         ];
-        let (mut largest, mut sums, mut images) = (vec![0.0_f32; 9], vec![0.0_f32; 9], vec![0; 9]);
-        for (slot, row) in exponentials.iter().enumerate() {
-            for (image, (&label, exponential)) in labels.iter().zip(row).enumerate() {
-                let (at, inverse) = (3 * slot + label, 1.0 / *exponential as f32);
-                sums[at] += inverse;
-                if inverse > largest[at] {
-                    (largest[at], images[at]) = (inverse, image as i32);
-                }
-            }
-        }
-        let floats =
-            |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [3, 3]), &device);
-        let images = Tensor::from_data(TensorData::new(images, [3, 3]), &device);
-        let noise = DrawNoise { largest: floats(largest), sums: floats(sums), images };
+        let noise = DrawNoise::of_exponentials(&exponentials.map(Vec::from), &labels, &device);
         let drawn = noise.draw(Tensor::from_floats(rates.map(|rate| rate as f32), &device));
         let found: Vec<i64> = drawn.images.into_data().iter::<i64>().collect();
         let (relaxed, mass) = (values(drawn.relaxed), values(drawn.mass));

@@ -17,6 +17,7 @@ mod tau;
 mod training;
 
 pub use config::{CrtConfig, LwsConfig, RetrainConfig, SecondStage};
+pub(crate) use meta_config::check_rate_lr;
 pub use meta_config::{MetaSamplerConfig, MetaSource};
 pub use post_hoc::{NcmConfig, TauConfig, TauGrid, TauNormConfig, TauSource};
 pub use recipe::ClassifierRecipe;
