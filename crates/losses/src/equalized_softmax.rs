@@ -78,8 +78,8 @@ impl EqualizedSoftmaxConfig {
 /// Softmax cross-entropy of `logits + ln F`, where `F` grows with the gradients that the positives
 /// of a class have received.
 ///
-/// `F_rj = (g_j / g_y)^tau` for the row's label `y` (first version), or `F_j = (g_j / sum_k g_k)^tau
-/// + 1e-9` (second). `g_j` adds up the absolute gradients of the mean loss at the label's logit,
+/// `F_rj = (g_j / g_y)^tau` for the row's label `y` (first version), or
+/// `F_j = (g_j / sum_k g_k)^tau + 1e-9` (second). `g_j` adds up the absolute gradients of the mean loss at the label's logit,
 /// `sum_{r: y = j} (1 - p_rj) / R`, over all batches before; `p` is the softmax that the loss sees.
 /// In the first version `1 / g_y^tau` is the same for all of a row and drops out, so both are
 /// Balanced Softmax with gradients for counts. Before any batch the loss is cross-entropy. At test

@@ -37,7 +37,6 @@ impl From<Tensor<1>> for LossOutput {
 /// What one batch adds to the statistics of a stateful loss.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "one lives per training step")]
 pub enum StatisticsUpdate {
     /// Nothing: the loss has no statistics, or the batch was empty.
     #[default]

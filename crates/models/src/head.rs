@@ -81,6 +81,7 @@ impl HeadConfig {
 }
 
 /// A classifier on pooled features.
+#[allow(clippy::large_enum_variant, reason = "a program has a few of them")]
 #[derive(Module, Debug)]
 pub enum ClassifierHead {
     /// Weight and bias.
