@@ -18,6 +18,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Look at a data set and advise a recipe to start from, with reasons.
+    Advise(commands::advise::Args),
     /// Train a recipe: weights, metrics and a report go to a run folder.
     Train(commands::train::Args),
     /// Train several recipes over several seeds, and put the results into one table.
@@ -45,6 +47,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Advise(args) => commands::advise::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Compare(args) => commands::compare::run(args),
         Command::Evaluate(args) => commands::evaluate::run(args),

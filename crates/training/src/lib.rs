@@ -16,6 +16,7 @@
 //! The parts work on any Burn module, for a loop of your own: [`Schedule`], [`Optimizer`],
 //! [`clip_global_norm`], [`GradientAverage`], [`Ema`].
 
+mod advise;
 mod any_recipe;
 mod any_trained;
 mod calibration;
@@ -59,6 +60,9 @@ mod trained;
 mod window;
 mod workers;
 
+pub use advise::{
+    Advice, Alternative, Part, Tail, TailShape, advise_classification, advise_detection,
+};
 pub use any_recipe::AnyRecipe;
 pub use any_trained::AnyTrained;
 pub use compare::{AnyComparison, compare};
