@@ -1,9 +1,9 @@
 //! RetinaNet: every anchor is classified in one stage.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor, TensorData};
-use longtail_losses::{ClassificationLoss, LossOutput, Reduction, RowLabels};
-use longtail_ops::{AnchorGenerator, BoxCoder, ImageBatch, Match, Matcher, bucket};
+use burn::tensor::{Bool, Device, IndexingUpdateOp, Tensor, TensorData};
+use longtail_losses::{ClassificationLoss, LossOutput, Reduction, RowLabels, StatisticsUpdate};
+use longtail_ops::{AnchorGenerator, BoxCoder, ImageBatch, Match, Matcher, bucket, paired_iou};
 use longtail_types::{BBox, Instance};
 
 use crate::box_loss::smooth_l1;
@@ -68,7 +68,10 @@ impl RetinaNet {
     /// `bbox_regression`, L1 over the positive ones. Anchors are matched on the host, and nothing is
     /// read back from the device.
     ///
-    /// Both losses are sums over the batch divided by its number of positive anchors, at least 1.
+    /// Both losses are sums over the batch divided by its number of positive anchors, at least 1,
+    /// unless the classification loss brings a divisor of its own. A loss that wants to know how well
+    /// the boxes fit is told the overlap of each positive anchor's box with its object.
+    ///
     /// torchvision divides image by image and averages over the images, which weighs images with few
     /// objects more; for one image the two agree.
     ///
@@ -84,11 +87,13 @@ impl RetinaNet {
         let (output, anchors) = self.forward(batch.images.clone());
         let assigned = self.assign(&anchors.concat(), targets);
         let num_positives = assigned.positives.len();
-        let LossOutput { loss, update } = self.classification(output.logits, &assigned)?;
+        let wants_qualities = self.loss.get().wants_qualities();
+        let qualities = wants_qualities.then(|| qualities(&output.offsets, &assigned));
+        let (loss, update, count) = self.classification(output.logits, &assigned, qualities)?;
         let boxes = regression(output.offsets, assigned, self.config.smooth_l1_beta);
         let mean = 1.0 / num_positives.max(1) as f32;
         let losses = vec![("classification", loss), ("bbox_regression", boxes * mean)];
-        let counts = vec![num_positives.max(1); 2];
+        let counts = vec![count, num_positives.max(1)];
         Ok(DetectorLosses { losses, counts, updates: vec![update] })
     }
 
@@ -155,20 +160,30 @@ impl RetinaNet {
         assigned
     }
 
+    /// The loss, its statistics, and the number that a mean over the batch was divided by.
     fn classification(
         &self,
         logits: Tensor<3>,
         assigned: &Assigned,
-    ) -> Result<LossOutput, ModelError> {
+        qualities: Option<Tensor<1>>,
+    ) -> Result<(Tensor<1>, StatisticsUpdate, usize), ModelError> {
         let [batch_size, num_anchors, num_logits] = logits.dims();
         let num_rows = batch_size * num_anchors;
         let (loss, device) = (self.loss.get(), logits.device());
         let is_ignored = TensorData::new(assigned.is_ignored.clone(), [num_rows]);
         let is_ignored = Tensor::<1, Bool>::from_data(is_ignored, &device);
         let labels = RowLabels::from_host(&assigned.labels, loss.num_labels(), &device)?;
-        let count = Reduction::Count(assigned.positives.len().max(1) as f64);
+        let labels = RowLabels { qualities, ..labels.ignoring(is_ignored) };
+        let reduction = loss.dense_reduction(assigned.positives.len());
+        let count = match reduction {
+            Reduction::Mean => {
+                assigned.is_ignored.iter().filter(|&&is_ignored| !is_ignored).count()
+            }
+            _ => assigned.positives.len(),
+        };
         let logits = logits.reshape([num_rows, num_logits]);
-        Ok(loss.forward_with(logits, labels.ignoring(is_ignored), count)?)
+        let LossOutput { loss, update } = loss.forward_with(logits, labels, reduction)?;
+        Ok((loss, update, count.max(1)))
     }
 }
 
@@ -183,6 +198,30 @@ struct Assigned {
     positives: Vec<usize>,
     /// Four offsets for each of them.
     offsets: Vec<f32>,
+}
+
+/// Overlap of the predicted box with its object on each positive row, 0 on the others; a constant to
+/// the gradient.
+fn qualities(offsets: &Tensor<3>, assigned: &Assigned) -> Tensor<1> {
+    let [batch_size, num_anchors, _] = offsets.dims();
+    let num_rows = batch_size * num_anchors;
+    let offsets = offsets.clone().without_autodiff();
+    let device = offsets.device();
+    let mut positives = assigned.positives.clone();
+    let mut expected = assigned.offsets.clone();
+    let num_boxes = bucket(positives.len());
+    let is_real = real_rows(positives.len(), num_boxes);
+    positives.resize(num_boxes, 0);
+    expected.resize(num_boxes * 4, 0.0);
+    let rows = upload_indices(&positives, &device);
+    let predicted = offsets.reshape([num_rows, 4]).select(0, rows.clone());
+    // The overlap is the same whatever the anchor: both boxes move and grow with it.
+    let anchors = Tensor::<2>::from_floats([[0.0, 0.0, 1.0, 1.0]], &device).expand([num_boxes, 4]);
+    let boxes = |offsets| BoxCoder::default().decode_tensor(offsets, anchors.clone());
+    let expected = upload(expected, [num_boxes, 4], &device);
+    let overlaps = paired_iou(boxes(predicted), boxes(expected));
+    let overlaps = overlaps * upload(is_real, [num_boxes], &device);
+    Tensor::zeros([num_rows], &device).select_assign(0, rows, overlaps, IndexingUpdateOp::Add)
 }
 
 /// Sum of the box losses of the positive rows; 0 with a gradient of 0 if there are none.

@@ -13,15 +13,16 @@ use formula::{
     gain, gradient_norms, image, targets,
 };
 use longtail_losses::{
-    ClassificationLoss, ClassificationLossConfig, EqualizationV2Config, FocalConfig, SeesawConfig,
+    ClassificationLoss, ClassificationLossConfig, EqualizationV2Config, EqualizedFocalConfig,
+    EqualizedQualityFocalConfig, FocalConfig, GradientHarmonizingConfig, SeesawConfig,
 };
 use longtail_models::{
     BackboneConfig, DetectorBackboneConfig, FpnConfig, ModelError, NormConfig, RetinaNet,
     RetinaNetConfig, RetinaNetDetectionConfig, RetinaNetHeadConfig, WeightInit,
 };
-use longtail_ops::ImageBatch;
+use longtail_ops::{AnchorGenerator, ImageBatch, Match, Matcher};
 use longtail_testing::{assert_close, development_data, values};
-use longtail_types::{ClassCounts, Instance};
+use longtail_types::{BBox, ClassCounts, Instance};
 use serde_json::Value;
 
 fn focal(num_classes: usize, device: &Device) -> ClassificationLoss {
@@ -176,6 +177,10 @@ fn every_layout_of_a_loss_works() {
     let configs = [
         (ClassificationLossConfig::Seesaw(SeesawConfig::default()), 5),
         (ClassificationLossConfig::EqualizationV2(EqualizationV2Config::default()), 4),
+        (ClassificationLossConfig::EqualizedFocal(EqualizedFocalConfig::default()), 3),
+        (ClassificationLossConfig::EqualizedQualityFocal(Default::default()), 3),
+        (ClassificationLossConfig::AdaptiveSuppression(Default::default()), 4),
+        (ClassificationLossConfig::Federated(Default::default()), 3),
     ];
     for (config, num_logits) in configs {
         let loss = config.init(&counts, &device).unwrap();
@@ -193,6 +198,86 @@ fn every_layout_of_a_loss_works() {
         let found = model.valid().predict(&batch(&[[70, 100]], &device.clone().inner())).unwrap();
         assert!(found[0].iter().all(|d| d.label < 3 && d.score <= 1.0));
     }
+}
+
+/// The first batch of EFL is focal loss; the second, with its statistics, is another.
+#[test]
+fn equalized_focal_loss_starts_as_focal_loss() {
+    let device = longtail_testing::device().autodiff();
+    let efl = EqualizedFocalConfig { prior: 0.01, ..Default::default() };
+    let efl = ClassificationLoss::EqualizedFocal(efl.init(3, &device).unwrap());
+    let objects = vec![object(1, [10.0, 10.0, 60.0, 64.0]), object(2, [40.0, 5.0, 90.0, 50.0])];
+    let run = |model: &RetinaNet| {
+        let losses = model.losses(&batch(&[[70, 100]], &device), &[objects.clone()]).unwrap();
+        (values(losses.get("classification").unwrap().clone())[0], losses.updates)
+    };
+    let expected = f64::from(run(&make(&tiny(), focal(3, &device), &device)).0);
+    let mut model = make(&tiny(), efl, &device);
+    let (first, updates) = run(&model);
+    assert_close("first batch", &[first], &[expected], 1e-6);
+    for update in updates {
+        model.classification_loss_mut().apply(update).unwrap();
+    }
+    let ratio = values(model.classification_loss().state()[2].1.clone());
+    assert!(
+        ratio[0] == 0.0 && ratio[1] > 0.0 && ratio[2] > 0.0,
+        "class 0 has no object: {ratio:?}"
+    );
+    assert_ne!(run(&model).0, first);
+}
+
+/// A model whose every score is one number and that moves no anchor: its loss, anchor by anchor.
+#[test]
+fn qualities_are_overlaps_of_the_predicted_boxes() {
+    let device = longtail_testing::device().autodiff();
+    let eqfl = EqualizedQualityFocalConfig { prior: 0.05, ..Default::default() };
+    let eqfl = ClassificationLoss::EqualizedQualityFocal(eqfl.init(3, &device).unwrap());
+    let bias = (0.05_f32 / 0.95).ln();
+    let model = filled(make(&tiny(), eqfl, &device), |name, shape| {
+        let value = if name.ends_with("cls_logits.bias") { bias } else { 0.0 };
+        vec![value; shape.iter().product()]
+    });
+    let objects = vec![object(1, [10.0, 10.0, 60.0, 64.0]), object(2, [40.0, 5.0, 90.0, 50.0])];
+    let losses = model.losses(&batch(&[[70, 100]], &device), &[objects.clone()]).unwrap();
+
+    let feature_sizes = [[9, 13], [5, 7], [3, 4], [2, 2], [1, 1]];
+    let anchors = AnchorGenerator::retinanet().anchors([70, 100], &feature_sizes).concat();
+    let boxes: Vec<BBox> = objects.iter().map(|object| object.bbox).collect();
+    let score = 0.05_f64;
+    let entry = |quality: f64| {
+        let entropy = -quality * score.ln() - (1.0 - quality) * (1.0 - score).ln();
+        (quality - score).powi(2) * entropy
+    };
+    let (mut sum, mut num_positives) = (0.0, 0.0);
+    for (anchor, found) in anchors.iter().zip(Matcher::retinanet().match_boxes(&boxes, &anchors)) {
+        match found {
+            Match::Ignored => {}
+            Match::Positive(object) => {
+                num_positives += 1.0;
+                sum += entry(anchor.iou(boxes[object]).into()) + 2.0 * entry(0.0);
+            }
+            _ => sum += 3.0 * entry(0.0),
+        }
+    }
+    assert!(num_positives > 3.0);
+    let found = values(losses.get("classification").unwrap().clone());
+    assert_close("classification", &found, &[sum / num_positives], 1e-4);
+}
+
+/// GHM-C counts all anchors; the number of objects does not divide its loss.
+#[test]
+fn losses_with_a_divisor_of_their_own_keep_it() {
+    let device = longtail_testing::device().autodiff();
+    let ghm = GradientHarmonizingConfig::default().init(3, &device).unwrap();
+    let model = make(&tiny(), ClassificationLoss::GradientHarmonizing(ghm), &device);
+    let objects = vec![object(1, [10.0, 10.0, 60.0, 64.0])];
+    let losses = model.losses(&batch(&[[70, 100]], &device), &[objects]).unwrap();
+    // Two bins are filled at the prior of 0.01: -ln 0.99 and -ln 0.01, each with half the weight.
+    let loss = values(losses.get("classification").unwrap().clone());
+    let expected = (0.01_f64.ln() + 0.99_f64.ln()) / -2.0;
+    assert_close("ghm-c", &loss, &[expected], 0.1);
+    let num_anchors = 9 * (9 * 13 + 5 * 7 + 3 * 4 + 2 * 2 + 1);
+    assert!(losses.counts[0] > num_anchors / 2 && losses.counts[1] < 100, "{:?}", losses.counts);
 }
 
 #[test]

@@ -46,6 +46,6 @@ pub use image_batch::ImageBatch;
 pub use masks::{mask_targets, paste_mask};
 pub use matcher::{Match, Matcher};
 pub use nms::{batched_nms, nms};
-pub use overlap::{giou_loss, paired_giou, pairwise_giou, pairwise_iou};
+pub use overlap::{giou_loss, paired_giou, paired_iou, pairwise_giou, pairwise_iou};
 pub use roi_aligner::RoiAligner;
 pub use sampler::{BalancedSampler, Sampled};

@@ -30,6 +30,19 @@ pub fn pairwise_giou(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     over_all_pairs(a, b, giou)
 }
 
+/// Intersection over union (IoU) of each box of `a` with the box of `b` in the same row.
+/// # Shapes
+/// - a, b: `[num_boxes, 4]`
+/// - output: `[num_boxes]`
+/// # Panics
+/// If the shapes differ.
+pub fn paired_iou(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
+    let [num_boxes, _] = a.dims();
+    assert_shape!(a, [num_boxes, 4]);
+    assert_shape!(b, [num_boxes, 4]);
+    Overlap::new(&corners(a), &corners(b)).iou().squeeze_dim(1)
+}
+
 /// Generalized IoU of each box of `a` with the box of `b` in the same row.
 ///
 /// `IoU - (enclosing - union) / enclosing`, in `[-1, 1]`, where `enclosing` is the area of the

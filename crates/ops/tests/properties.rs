@@ -3,8 +3,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 use longtail_ops::{
-    BoxCoder, box_area, clip_boxes, giou_loss, mask_targets, paired_giou, pairwise_giou,
-    pairwise_iou, paste_mask,
+    BoxCoder, box_area, clip_boxes, giou_loss, mask_targets, paired_giou, paired_iou,
+    pairwise_giou, pairwise_iou, paste_mask,
 };
 use longtail_testing::{device, values};
 use longtail_types::{BBox, KeyedRng, Mask, Stream};
@@ -62,6 +62,9 @@ fn overlaps_match_slow_loops() {
     }
     let paired = values(paired_giou(tensor(&a), tensor(&b[..a.len()])));
     let diagonal: Vec<f32> = (0..a.len()).map(|row| giou[row * b.len() + row]).collect();
+    assert_eq!(paired, diagonal);
+    let paired = values(paired_iou(tensor(&a), tensor(&b[..a.len()])));
+    let diagonal: Vec<f32> = (0..a.len()).map(|row| iou[row * b.len() + row]).collect();
     assert_eq!(paired, diagonal);
     let loss = values(giou_loss(tensor(&a), tensor(&a)));
     assert!(loss[..9].iter().all(|&loss| loss.abs() < 1e-6), "{loss:?}");
