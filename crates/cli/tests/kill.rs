@@ -107,3 +107,78 @@ fn kills_leave_no_trace(recipe: &str) {
     let points = |run| read(run, "metrics.jsonl").iter().filter(|&&byte| byte == b'\n').count();
     assert_eq!(points("whole"), points("killed"), "points of the training curve");
 }
+
+/// A first stage with averaged weights, and a second that learns rates at which classes are drawn.
+const TWO_STAGES: &str = r#"
+seed = 3
+batch_size = 16
+iterations = 40
+dataset.source = { kind = "synthetic" }
+model.backbone = "cifar-resnet20"
+loss.method = "eql-v2"
+optimizer = { kind = "sgd", lr = 0.05, momentum = 0.9, nesterov = true }
+ema.decay = 0.9
+evaluation.every_epochs = 0
+run = { threads = 2, workers = 2, checkpoint_every = 4 }
+
+[stage_two]
+method = "meta-sampler"
+meta_set = "train"
+
+[stage_two.training]
+batch_size = 32
+iterations = 1500
+optimizer = { kind = "sgd", lr = 0.1, weight_decay = 5e-4 }
+"#;
+
+/// What `DETECTOR` needs to go on with Meta Reweighter after its first stage.
+const REWEIGHTER: &str = r#"
+[stage_two]
+iterations = 40
+loss = { method = "balanced-sigmoid" }
+meta_reweighter = { meta_loss = "shifted" }
+"#;
+
+#[test]
+fn kills_in_each_stage_of_meta_sampler_leave_no_trace() {
+    kills_in_each_stage_leave_no_trace(TWO_STAGES, 20);
+}
+
+#[test]
+fn kills_in_each_stage_of_meta_reweighter_leave_no_trace() {
+    let first = DETECTOR
+        .replace("iterations = 60", "iterations = 24")
+        .replace("loss.method = \"eql-v2\"", "loss.method = \"binary-cross-entropy\"");
+    kills_in_each_stage_leave_no_trace(&format!("{first}{REWEIGHTER}"), 120);
+}
+
+/// Kills five times in each stage, each time up to `pause` milliseconds after a new checkpoint.
+fn kills_in_each_stage_leave_no_trace(recipe: &str, pause: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("recipe.toml"), recipe).unwrap();
+    assert!(train(folder.path(), "whole").status().unwrap().success());
+    let mut state = 54_321_u64;
+    for stage in ["killed/stage_one", "killed"] {
+        let checkpoint = folder.path().join(stage).join("last.safetensors");
+        for _ in 0..5 {
+            let time = || fs::metadata(&checkpoint).and_then(|file| file.modified()).ok();
+            let before = time();
+            let mut child = train(folder.path(), "killed").spawn().unwrap();
+            while time() == before {
+                assert!(child.try_wait().unwrap().is_none(), "{stage}: ended before it was killed");
+                sleep(Duration::from_millis(1));
+            }
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            sleep(Duration::from_millis((state >> 40) % pause));
+            assert!(child.try_wait().unwrap().is_none(), "{stage}: the run is too short");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+    assert!(train(folder.path(), "killed").status().unwrap().success());
+    let read = |run: &str, file: &str| fs::read(folder.path().join(run).join(file)).unwrap();
+    let names = ["model.safetensors", "report.json", "class_rates.json"];
+    for file in names.into_iter().chain(["stage_one/model.safetensors"]) {
+        assert!(read("whole", file) == read("killed", file), "{file} differs");
+    }
+}

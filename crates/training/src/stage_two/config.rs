@@ -18,7 +18,6 @@ use crate::settings::ReweightingConfig;
 /// 2020, <https://arxiv.org/abs/2007.10740>.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "one lives per run")]
 pub enum SecondStage {
     /// A classifier with any loss and sampler; with Balanced Softmax, the decoupled form of Ren et
     /// al.

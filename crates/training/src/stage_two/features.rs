@@ -118,6 +118,7 @@ impl LiveImages {
 
 /// Where the rows of chosen images come from.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a run has one or two")]
 pub(super) enum Rows {
     Cached(CachedFeatures),
     Live(LiveImages),

@@ -9,6 +9,7 @@ mod meta_config;
 mod meta_set;
 mod meta_task;
 mod post_hoc;
+mod rate_gradient;
 mod recipe;
 mod retrain;
 mod run;

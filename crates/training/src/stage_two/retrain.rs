@@ -29,18 +29,21 @@ pub(super) struct RetrainTask {
     gradients: Option<GradientsParams>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one lives per run")]
 enum Source {
     Cached { features: CachedFeatures, sampler: Sampler, labels: Vec<usize>, batch_size: usize },
     Live(Loader),
 }
 
 /// A batch of images, or of rows that were cached.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time")]
 pub(super) enum RowBatch {
     Images(Batch),
     Rows { rows: Tensor<2>, labels: Vec<usize>, size: [usize; 2] },
 }
 
 /// The batches of an epoch.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time")]
 pub(super) enum RowBatches {
     Live(Epoch),
     Cached(CachedBatches),
