@@ -6,8 +6,9 @@ use burn::tensor::Device;
 use longtail_eval::{ClassificationReport, Comparison, DetectionComparison, DetectionReport};
 
 use crate::any_recipe::AnyRecipe;
-use crate::detection::{DetectionRecipe, train_detector};
+use crate::detection::{DetectionRecipe, train_detector_from};
 use crate::error::TrainingError;
+use crate::first_stages::FirstStages;
 use crate::recipe::Recipe;
 use crate::recipe_file::{RecipeForm, read_text};
 use crate::run_folder::same_run;
@@ -68,10 +69,11 @@ impl AnyComparison {
 /// that an interrupted comparison is continued by the same call. A recipe without a `name` of its
 /// own is reported under the name given here.
 ///
-/// Recipes of classifiers that agree in their first stage share it: it is trained once for each seed.
+/// Recipes that agree in their first stage share it: it is trained once for each seed.
 /// # Errors
 /// Without recipes or seeds; if recipes share a name or differ in task, a folder holds a run of
-/// another recipe, the results cannot be compared, or as for [`train`] and [`train_detector`].
+/// another recipe, the results cannot be compared, or as for [`train`](crate::train()) and
+/// [`train_detector`](crate::train_detector).
 pub fn compare(
     recipes: &[(String, AnyRecipe)],
     seeds: &[u64],
@@ -122,28 +124,20 @@ fn compare_classifiers(
     options: &TrainOptions,
 ) -> Result<Outcome<AnyComparison>, TrainingError> {
     let mut reports = Vec::new();
-    // First stages that are finished, to be shared by the recipes that have the same.
-    let mut firsts: Vec<(Recipe, PathBuf)> = Vec::new();
+    let mut firsts = FirstStages::default();
     for (seed, (name, recipe)) in runs(seeds, recipes) {
         let options = run_options(options, name, seed);
         let own_name = |own: &Option<String>| own.clone().or_else(|| Some(name.to_string()));
         let outcome = match recipe {
             ImageRecipe::Whole(recipe) => {
                 let recipe = Recipe { seed, name: own_name(&recipe.name), ..(*recipe).clone() };
-                let first = recipe.first_stage();
-                let is_same = |(other, _): &&(Recipe, _)| other.differences(&first).is_empty();
-                let place = firsts.iter().find(is_same).map(|(_, place)| place.clone());
+                let (first, has_two) = (recipe.first_stage(), recipe.stage_two.is_some());
+                let place = firsts.find(&first);
                 let outcome = match finished(&options.out, &recipe)? {
                     Some(path) => read_report(&path)?,
                     None => train_from(&recipe, device, &options, place.as_deref())?,
                 };
-                let own = match recipe.stage_two {
-                    Some(_) => options.out.join("stage_one"),
-                    None => options.out.clone(),
-                };
-                if place.is_none() && own.join("last.safetensors").exists() {
-                    firsts.push((first, own));
-                }
+                firsts.add(first, &options.out, has_two);
                 outcome
             }
             ImageRecipe::Second(recipe) => {
@@ -171,25 +165,29 @@ fn compare_detectors(
     options: &TrainOptions,
 ) -> Result<Outcome<AnyComparison>, TrainingError> {
     let (mut boxes, mut masks) = (Vec::new(), Vec::new());
+    let mut firsts = FirstStages::default();
     for (seed, (name, recipe)) in runs(seeds, recipes) {
         let own_name = recipe.name.clone().or_else(|| Some(name.to_string()));
         let recipe = DetectionRecipe { seed, name: own_name, ..(*recipe).clone() };
         let options = run_options(options, name, seed);
+        let (first, has_two) = (recipe.first_stage(), recipe.stage_two.is_some());
         if let Some(path) = finished(&options.out, &recipe)? {
             boxes.push(DetectionReport::read(&path)?);
             let of_masks = options.out.join("masks").join("report.json");
             if of_masks.exists() {
                 masks.push(DetectionReport::read(&of_masks)?);
             }
-            continue;
-        }
-        match train_detector(&recipe, device, &options)? {
-            Outcome::Finished(result) => {
-                boxes.push(result.boxes);
-                masks.extend(result.masks);
+        } else {
+            let place = firsts.find(&first);
+            match train_detector_from(&recipe, device, &options, place.as_deref())? {
+                Outcome::Finished(result) => {
+                    boxes.push(result.boxes);
+                    masks.extend(result.masks);
+                }
+                Outcome::Interrupted { step } => return Ok(Outcome::Interrupted { step }),
             }
-            Outcome::Interrupted { step } => return Ok(Outcome::Interrupted { step }),
         }
+        firsts.add(first, &options.out, has_two);
     }
     let all_have_masks = masks.len() == boxes.len();
     let comparison = AnyComparison::Detection {

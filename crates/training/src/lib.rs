@@ -31,6 +31,7 @@ mod error;
 mod evaluate;
 mod exchange;
 mod files;
+mod first_stages;
 mod gradients;
 mod interrupt;
 mod learner;

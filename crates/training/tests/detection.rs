@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use longtail_testing::device;
 use longtail_training::{
-    AnyTrained, DetectionRecipe, DetectionResult, Outcome, ProgressMode, TrainOptions,
-    TrainedDetector, TrainedModel, TrainingError, train_detector,
+    AnyRecipe, AnyTrained, DetectionRecipe, DetectionResult, Outcome, ProgressMode, TrainOptions,
+    TrainedDetector, TrainedModel, TrainingError, compare, train_detector,
 };
 
 /// Six iterations of two images of 64 x 64 pixels.
@@ -105,7 +105,7 @@ fn stops_do_not_matter_to_meta_reweighter() {
         );
         let overrides =
             ["loss={ method = \"binary-cross-entropy\" }", "iterations=1", "ema.decay=0.9", &stage];
-        assert_stops_do_not_matter(&overrides, 6);
+        assert_stops_do_not_matter(&overrides, 5);
     }
 }
 
@@ -128,6 +128,25 @@ fn meta_reweighter_trains_the_classifier_alone_and_learns_weights() {
     assert!(rates.iter().all(|rate| (rate - 0.5).abs() < 0.01), "{rates:?}");
     let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     assert!(text.contains("loss_meta") && text.contains("loss_classifier"), "{text}");
+}
+
+#[test]
+fn a_comparison_trains_a_shared_first_stage_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let sigmoid = "loss={ method = \"binary-cross-entropy\" }";
+    let stage = "stage_two={ iterations = 2, loss.method = \"balanced-sigmoid\" }";
+    let plain = recipe(&["iterations=2", sigmoid]);
+    let decoupled = recipe(&["iterations=2", sigmoid, stage]);
+    let recipes = [("plain", &plain), ("decoupled", &decoupled)];
+    let recipes =
+        recipes.map(|(name, recipe)| (name.to_string(), AnyRecipe::Detection(recipe.clone())));
+    let out = folder.path().join("out");
+    let outcome = compare(&recipes, &[7], &device(), &options(&out, false, false)).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    assert!(!out.join("decoupled-seed7/stage_one").exists(), "it is that of plain-seed7");
+    let alone = folder.path().join("alone");
+    finish(&DetectionRecipe { seed: 7, ..decoupled }, &alone);
+    assert!(changed(&alone, &out.join("decoupled-seed7")).is_empty());
 }
 
 #[test]

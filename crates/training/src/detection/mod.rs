@@ -29,4 +29,5 @@ pub(crate) use task::DetectionTask;
 #[cfg(test)]
 pub(crate) use train::Setting;
 pub use train::train_detector;
+pub(crate) use train::train_detector_from;
 pub use trained::TrainedDetector;

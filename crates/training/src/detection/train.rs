@@ -37,6 +37,16 @@ pub fn train_detector(
     device: &Device,
     options: &TrainOptions,
 ) -> Result<Outcome<DetectionResult>, TrainingError> {
+    train_detector_from(recipe, device, options, None)
+}
+
+/// As [`train_detector`]; the first stage of two may be a run that is finished already.
+pub(crate) fn train_detector_from(
+    recipe: &DetectionRecipe,
+    device: &Device,
+    options: &TrainOptions,
+    finished: Option<&Path>,
+) -> Result<Outcome<DetectionResult>, TrainingError> {
     recipe.check()?;
     use_threads(recipe.run.threads)?;
     let devices = ReplicaDevices::new(device, &options.replicas)?;
@@ -44,7 +54,9 @@ pub fn train_detector(
     let counts = data.train.class_counts()?;
     let setting = Setting { data, counts, device: device.clone().autodiff(), devices };
     let outcome = match (recipe.second_stage(), &recipe.stage_two) {
-        (Some(second), Some(stage)) => setting.two_stages(recipe, &second, stage, options),
+        (Some(second), Some(stage)) => {
+            setting.two_stages((recipe, &second), stage, options, finished)
+        }
         _ => run_in(&options.out, recipe, setting.first_run(recipe)?, options),
     }?;
     setting.list_left_out(&options.out)?;
@@ -109,29 +121,49 @@ impl Setting {
         Ok(detector)
     }
 
-    fn two_stages(
+    /// The first stage in its folder within that of the run; the step at which it was interrupted.
+    fn first_of_two(
         &self,
         recipe: &DetectionRecipe,
-        second: &DetectionRecipe,
+        folder: &RunFolder,
+        options: &TrainOptions,
+    ) -> Result<Option<u64>, TrainingError> {
+        let first = recipe.first_stage();
+        // The folder around it has said whether there may be something to go on with.
+        let options = TrainOptions { out: folder.stage_one(), resume: true, ..options.clone() };
+        let result =
+            self.first_run(&first).and_then(|run| run_in(&options.out, &first, run, &options));
+        if result.is_err() && !options.out.exists() {
+            folder.discard();
+        }
+        Ok(match result? {
+            Outcome::Interrupted { step } => Some(step),
+            Outcome::Finished(_) => None,
+        })
+    }
+
+    /// `finished` is the folder of a run of the same first stage.
+    fn two_stages(
+        &self,
+        (recipe, second): (&DetectionRecipe, &DetectionRecipe),
         stage: &StageTwo,
         options: &TrainOptions,
+        finished: Option<&Path>,
     ) -> Result<Outcome<DetectionResult>, TrainingError> {
         // The folder is taken before the first stage begins.
         let (folder, start) = RunFolder::open(&options.out, recipe, options.resume)?;
         let mut detector = self.fresh_detector(second)?;
         if matches!(start, Start::Fresh) {
-            let first = recipe.first_stage();
-            // The folder around it has said whether there may be something to go on with.
-            let options = TrainOptions { out: folder.stage_one(), resume: true, ..options.clone() };
-            let result =
-                self.first_run(&first).and_then(|run| run_in(&options.out, &first, run, &options));
-            if result.is_err() && !options.out.exists() {
-                folder.discard();
-            }
-            if let Outcome::Interrupted { step } = result? {
-                return Ok(Outcome::Interrupted { step });
-            }
-            detector = after_first(detector, stage, &options.out)?;
+            let place = match finished {
+                Some(finished) => finished.to_path_buf(),
+                None => {
+                    if let Some(step) = self.first_of_two(recipe, &folder, options)? {
+                        return Ok(Outcome::Interrupted { step });
+                    }
+                    folder.stage_one()
+                }
+            };
+            detector = after_first(detector, stage, &place)?;
         }
         let detector = detector.freeze_scope(FreezeScope::AllButClassifier);
         let text = recipe.to_toml();
