@@ -9,6 +9,7 @@ pub use crate::composed_sigmoid_loss::{
     sigmoid_error_counts, sigmoid_loss, sigmoid_loss_with_sums,
 };
 pub use crate::composed_softmax_loss::softmax_loss;
+use crate::precision::{cast, to_single};
 use crate::{BatchNormOutput, ConvOptions, SgdTerms};
 
 /// Composed form of [`conv2d`](crate::conv2d).
@@ -25,8 +26,11 @@ pub fn conv2d(
         // Some backends refuse an empty batch.
         let size = options.output_size([height, width], [kernel_height, kernel_width]);
         let [out_height, out_width] = size.unwrap_or_default();
-        return Tensor::zeros([0, out_channels, out_height, out_width], &x.device());
+        let shape = [0, out_channels, out_height, out_width];
+        return Tensor::zeros(shape, (&x.device(), x.dtype()));
     }
+    let dtype = x.dtype();
+    let (weight, bias) = (cast(weight, dtype), bias.map(|bias| cast(bias, dtype)));
     module::conv2d(x, weight, bias, ops::ConvOptions::new(stride, padding, dilation, groups))
 }
 
@@ -43,6 +47,8 @@ pub fn batch_norm_train(
         let zeros = Tensor::zeros([channels], &x.device()).detach();
         return BatchNormOutput { output: x, mean: zeros.clone(), variance: zeros };
     }
+    let dtype = x.dtype();
+    let x = to_single(x);
     let per_channel = [1, channels, 1, 1];
     let channel_mean = |values: Tensor<4>| -> Tensor<4> {
         let rows = values.swap_dims(0, 1).reshape([channels, count]);
@@ -54,6 +60,7 @@ pub fn batch_norm_train(
     let inverse_std = variance.clone().add_scalar(epsilon).sqrt().recip();
     let output = centered * (inverse_std * weight.reshape(per_channel)) + bias.reshape(per_channel);
     let statistic = |value: Tensor<4>| value.detach().reshape([channels]);
+    let output = cast(output, dtype);
     BatchNormOutput { output, mean: statistic(mean), variance: statistic(variance) }
 }
 
@@ -69,7 +76,9 @@ pub fn batch_norm_eval(
     let [_, channels, _, _] = x.dims();
     let scale = weight / running_var.add_scalar(epsilon).sqrt();
     let shift = bias - running_mean * scale.clone();
-    x * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1])
+    let dtype = x.dtype();
+    let y = to_single(x) * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1]);
+    cast(y, dtype)
 }
 
 /// Composed form of [`relu`](crate::relu).
@@ -108,14 +117,20 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     let [out_features, _] = weight.dims();
     if rows == 0 {
         // Some backends refuse a product of no rows.
-        return Tensor::zeros([0, out_features], &x.device());
+        return Tensor::zeros([0, out_features], (&x.device(), x.dtype()));
     }
     let output = match in_features {
-        0 => Tensor::zeros([rows, out_features], &x.device()), // or over no columns
-        _ => x.matmul(weight.transpose()),
+        0 => Tensor::zeros([rows, out_features], (&x.device(), x.dtype())), // or over no columns
+        _ => {
+            let weight = cast(weight, x.dtype());
+            x.matmul(weight.transpose())
+        }
     };
     match bias {
-        Some(bias) => output + bias.unsqueeze(),
+        Some(bias) => {
+            let bias = cast(bias, output.dtype());
+            output + bias.unsqueeze()
+        }
         None => output,
     }
 }

@@ -17,6 +17,14 @@
 //! Fused results do not depend on the order in which threads finish: the same input gives the same
 //! bits, whatever the number of threads.
 //!
+//! # Half precision
+//!
+//! The float type of the input decides. [`conv2d`], [`linear`] and what is made of them take images
+//! in half precision (`F16`, `BF16`) with weights in single precision: the weights are cast, their
+//! gradients come back in single precision, and the output is in half. Norms and
+//! [`roi_align`](fn@roi_align) compute in single precision in between. There are no fused forms of
+//! half precision. Losses and statistics want single precision: [`to_single`].
+//!
 //! # CubeCL devices
 //!
 //! The features `cuda`, `rocm`, `vulkan`, `metal`, `webgpu`, `wgpu` and `cpu` compile the kernels in.
@@ -62,6 +70,7 @@ mod level_rois;
 mod linear;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod loss_backend;
+mod precision;
 mod random_mask;
 #[cfg(feature = "remote")]
 mod remote;
@@ -80,6 +89,7 @@ pub use conv::{ConvOptions, conv2d, conv2d_bias_add_relu, conv2d_bias_relu};
 pub use form::{has_collectives, has_fused_forms, is_fused, runs_any_shape, set_fused};
 pub use host_read::{HostReadError, host_reads, read_back, read_floats};
 pub use linear::{linear, linear_relu};
+pub use precision::to_single;
 pub use random_mask::{BackgroundDraw, DrawUnit, RandomMask};
 #[cfg(feature = "remote")]
 pub use remote::device_server;

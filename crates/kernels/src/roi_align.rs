@@ -1,8 +1,9 @@
 //! Average pooling of regions of interest from feature maps of several scales.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::composed;
+use crate::precision::{cast, to_single};
 #[cfg(any(feature = "flex", feature = "cube"))]
 use crate::{form, roi_backend};
 
@@ -59,6 +60,11 @@ pub fn roi_align(features: &[Tensor<4>], rois: &[Roi], options: &RoiAlignOptions
             *image < batch_size && *level < num_levels,
             "RoI {index} is in image {image} of {batch_size}, level {level} of {num_levels}"
         );
+    }
+    let dtype = features[0].dtype();
+    if dtype != DType::F32 {
+        let features: Vec<Tensor<4>> = features.iter().cloned().map(to_single).collect();
+        return cast(roi_align(&features, rois, options), dtype);
     }
     #[cfg(any(feature = "flex", feature = "cube"))]
     if features.iter().all(form::is_fused_on) && !rois.is_empty() {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use longtail_kernels::to_single;
 use serde::{Deserialize, Serialize};
 
 use crate::cifar_resnet::{CifarResNet, CifarResNetConfig};
@@ -183,12 +184,12 @@ impl Backbone {
     /// What is averaged in the end.
     ///
     /// # Shapes
-    /// - images: `[batch, 3, height, width]`
-    /// - output: `[batch, num_features, map_height, map_width]`
+    /// - images: `[batch, 3, height, width]`, in single or half precision
+    /// - output: `[batch, num_features, map_height, map_width]`, in single precision
     pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
         match self {
-            Self::ResNet(network) => network.stages(images).c5,
-            Self::Cifar(network) => network.maps(images),
+            Self::ResNet(network) => to_single(network.stages(images).c5),
+            Self::Cifar(network) => to_single(network.maps(images)),
         }
     }
 

@@ -145,7 +145,8 @@ impl CifarBlock {
         let x = x.slice(s![.., .., ..;step, ..;step]);
         let [batch_size, _, height, width] = x.dims();
         let device = x.device();
-        let zeros = |channels| Tensor::zeros([batch_size, channels, height, width], &device);
+        let options = (&device, x.dtype());
+        let zeros = |channels| Tensor::zeros([batch_size, channels, height, width], options);
         let before = self.added_channels / 2;
         Tensor::cat(vec![zeros(before), x, zeros(self.added_channels - before)], 1)
     }

@@ -1,7 +1,8 @@
 //! Group normalisation with PyTorch's numbers.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, assert_shape};
+use burn::tensor::{DType, Tensor, assert_shape};
+use longtail_kernels::to_single;
 
 use crate::error::ModelError;
 use crate::weight_init::{Fill, WeightInit};
@@ -51,12 +52,14 @@ impl GroupNorm {
         if batch_size * area == 0 {
             return x;
         }
-        let x = x.reshape([batch_size, self.groups, channels / self.groups * area]);
+        let dtype = x.dtype();
+        let x = to_single(x).reshape([batch_size, self.groups, channels / self.groups * area]);
         let centered = x.clone() - x.mean_dim(2);
         let variance = centered.clone().powi_scalar(2).mean_dim(2);
         let x = centered * variance.add_scalar(self.epsilon).sqrt().recip();
         let per_channel = |values: &Param<Tensor<1>>| values.val().reshape([1, channels, 1, 1]);
-        x.reshape(shape) * per_channel(&self.weight) + per_channel(&self.bias)
+        let y = x.reshape(shape) * per_channel(&self.weight) + per_channel(&self.bias);
+        if dtype == DType::F32 { y } else { y.cast(dtype) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use longtail_kernels::to_single;
 use longtail_losses::ClassificationLoss;
 use serde::{Deserialize, Serialize};
 
@@ -134,7 +135,7 @@ impl RetinaNetHead {
 fn rows(x: Tensor<4>, num_columns: usize) -> Tensor<3> {
     let [batch_size, channels, height, width] = x.dims();
     let num_anchors = channels / num_columns.max(1);
-    let x = x.reshape([batch_size, num_anchors, num_columns, height, width]);
+    let x = to_single(x).reshape([batch_size, num_anchors, num_columns, height, width]);
     let x = x.permute([0, 3, 4, 1, 2]);
     x.reshape([batch_size, height * width * num_anchors, num_columns])
 }

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use longtail_kernels::to_single;
 use longtail_losses::{Background, ClassificationLoss};
 
 use crate::error::ModelError;
@@ -59,6 +60,7 @@ impl BoxPredictor {
     /// - vectors: `[num_rois, width]`
     /// - output: logits `[num_rois, num_logits]`, offsets `[num_rois, num_groups * 4]`
     pub fn forward(&self, vectors: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        let vectors = to_single(vectors);
         (self.cls_score.forward(vectors.clone()), self.bbox_pred.forward(vectors))
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
-use longtail_kernels::{ConvOptions, conv2d, relu};
+use longtail_kernels::{ConvOptions, conv2d, relu, to_single};
 
 use crate::conv::{Conv2d, Conv2dConfig};
 use crate::weight_init::{Fill, WeightInit};
@@ -57,7 +57,7 @@ impl MaskPredictor {
         let weight = weight.reshape([channels * 4, in_channels, 1, 1]);
         let bias = bias.reshape([channels * 4]);
         let x = relu(conv2d(regions, weight, Some(bias), &ConvOptions::default()));
-        let x = x.reshape([num_rois, channels, 4 * height * width]);
+        let x = to_single(x).reshape([num_rois, channels, 4 * height * width]);
 
         let [num_groups, ..] = self.mask_fcn_logits.weight.dims();
         let weight = self.mask_fcn_logits.weight.val().reshape([num_groups, channels]);

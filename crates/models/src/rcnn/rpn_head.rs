@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use longtail_kernels::to_single;
 
 use crate::conv::{BiasInit, Conv2d, Conv2dConfig, ConvInit};
 use crate::error::ModelError;
@@ -56,7 +57,7 @@ impl RpnHead {
             let [batch_size, num_anchors, height, width] = logits.dims();
             let logits = logits.reshape([batch_size, num_anchors, 1, height, width]);
             let offsets = offsets.reshape([batch_size, num_anchors, 4, height, width]);
-            let both = Tensor::cat(vec![logits, offsets], 2).permute([0, 3, 4, 1, 2]);
+            let both = to_single(Tensor::cat(vec![logits, offsets], 2)).permute([0, 3, 4, 1, 2]);
             both.reshape([batch_size, height * width * num_anchors, NUM_OUTPUTS])
         });
         Tensor::cat(levels.collect(), 1)

@@ -7,6 +7,7 @@ mod common;
 mod formula;
 
 mod cascade;
+mod precision;
 mod refusals;
 mod sound;
 mod tiny;
