@@ -65,6 +65,7 @@ mod tests {
             ("your-data.md", include_str!("../../../docs/src/your-data.md")),
             ("recipes.md", include_str!("../../../docs/src/recipes.md")),
             ("detection.md", include_str!("../../../docs/src/detection.md")),
+            ("second-stages.md", include_str!("../../../docs/src/second-stages.md")),
         ];
         let mut num_recipes = 0;
         for (name, text) in documents {
