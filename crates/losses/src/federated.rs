@@ -160,16 +160,17 @@ impl FederatedLoss {
                 Tensor::cat(vec![counts, background], 0)
             }
         };
-        let is_there = counts.greater_elem(0.0).float();
-        let num_wanted = -is_there.clone().sum() + self.sampled_classes as f64;
+        let is_there = counts.clamp_max(1.0);
+        let num_there = is_there.clone().sum();
         let is_there = is_there.narrow(0, 0, num_classes);
         let order = self.next_order();
         let mut place = vec![0; num_classes];
         order.iter().enumerate().for_each(|(position, &class)| place[class] = position);
+        // Classes so far if those of the order are taken that are not there already.
         let others: Tensor<1> = 1.0 - is_there.clone();
-        let others = others.select(0, indices(&order, &device));
-        let is_drawn = others.clone().cumsum(0).lower_equal(num_wanted.expand([num_classes]));
-        is_there + (others * is_drawn.float()).select(0, indices(&place, &device))
+        let num_taken = others.select(0, indices(&order, &device)).cumsum(0) + num_there;
+        let is_drawn = num_taken.lower_equal_elem(self.sampled_classes as f32).float();
+        is_there.max_pair(is_drawn.select(0, indices(&place, &device)))
     }
 }
 
