@@ -222,6 +222,174 @@ class Loss:
         of_objectness = F.cross_entropy(objectness, is_background, reduction="none")
         return of_classes.sum() / self.rows + of_objectness.sum() / self.rows
 
+    def init_equalized_softmax(self):
+        self.state_gradients = torch.zeros(self.classes, device=device)
+        self.one_hot = F.one_hot(self.labels, self.classes)
+
+        def collect(gradient):
+            self.state_gradients = self.state_gradients + (gradient.abs() * self.one_hot).sum(0)
+
+        self.logits.register_hook(collect)
+
+    def equalized_softmax(self):
+        self.one_hot = F.one_hot(self.labels, self.classes)
+        seen = self.state_gradients.clamp(min=1e-4)
+        factor = (seen[None, :] / seen[:, None])[self.labels]
+        logits = self.logits + factor.log() * (1 - self.one_hot)
+        return F.cross_entropy(logits, self.labels)
+
+    def init_loce(self):
+        self.state_scores = torch.full((self.classes + 1,), 0.01, device=device)
+
+    def loce(self):
+        """Every row is an object; the mean scores by tensor operations instead of a loop."""
+        scores = self.logits.detach().softmax(1).gather(1, self.labels[:, None])[:, 0]
+        ones = torch.ones_like(scores)
+        zeros = torch.zeros_like(self.state_scores)
+        count = zeros.scatter_add(0, self.labels, ones)
+        mean = zeros.scatter_add(0, self.labels, scores) / count.clamp(min=1)
+        kept = 0.9**count
+        moved = kept * self.state_scores + (1 - kept) * mean
+        self.state_scores = torch.cat([moved[:-1], moved.new_tensor([0.01])])
+        one_hot = torch.zeros_like(self.logits).scatter_(1, self.labels[:, None], 1)
+        logits = self.logits - self.logits.max(axis=-1)[0].detach()[:, None]
+        numerator = self.state_scores.unsqueeze(0) * torch.exp(logits)
+        probability = numerator / numerator.sum(-1, keepdim=True)
+        return -(probability * one_hot).sum(1).log().mean()
+
+    def init_bags(self):
+        """The columns stand group by group, as in the released head: slices, not choices."""
+        group = torch.bucketize(self.counts, self.counts.new_tensor([10, 100, 1000]), right=True)
+        self.groups, start = [], 0
+        for index in range(4):
+            members = (group == index).nonzero(as_tuple=True)[0]
+            if len(members) == 0:
+                continue
+            targets = torch.full((self.classes + 1,), len(members), device=device)
+            targets[members] = torch.arange(len(members), device=device)
+            self.groups.append((start, len(members), targets))
+            start += len(members) + 1
+
+    def bags(self):
+        loss = 0
+        for start, size, targets in self.groups:
+            targets = targets[self.labels]
+            own = targets < size
+            weight = own.float()
+            others = (~own).nonzero(as_tuple=True)[0]
+            wanted = int(own.sum() * 8)
+            if wanted >= len(others) and wanted > 0:
+                weight = torch.ones_like(weight)
+            elif wanted > 0:
+                weight[others[torch.randperm(len(others), device=device)[:wanted]]] = 1
+            rows = F.cross_entropy(
+                self.logits.narrow(1, start, size + 1), targets, reduction="none"
+            )
+            loss = loss + (rows * weight).sum() / weight.sum().clamp(min=1)
+        is_background = (self.labels == self.classes).long()
+        return loss + F.cross_entropy(self.logits[:, -2:], is_background)
+
+    def init_efl(self):
+        self.init_eql_v2()
+        self.state_ratio = torch.ones(self.classes, device=device)
+
+        def collect(gradient):
+            gradient, target = gradient.abs(), self.expand_label()
+            self.state_positive = self.state_positive + (gradient * target).sum(0)
+            self.state_negative = self.state_negative + (gradient * (1 - target)).sum(0)
+            ratio = self.state_positive / (self.state_negative + 1e-10)
+            self.state_ratio = ratio.clamp(min=0, max=1)
+
+        self.logits.register_hook(collect)
+
+    def efl(self):
+        target, pred = self.expand_label(), torch.sigmoid(self.logits)
+        pred_t = pred * target + (1 - pred) * (1 - target)
+        exponent = (2 + 8 * (1 - self.state_ratio)).view(1, -1).expand_as(pred)
+        loss = self.bce(self.logits, target) * torch.pow(1 - pred_t, exponent) * (exponent / 2)
+        alpha = 0.25 * target + 0.75 * (1 - target)
+        return (alpha * loss).sum() / self.rows
+
+    init_eqfl = init_efl
+
+    def eqfl(self):
+        """Every box fits its object."""
+        target, pred = self.expand_label(), torch.sigmoid(self.logits)
+        exponent = (2 + 8 * (1 - self.state_ratio)).view(1, -1).expand_as(pred)
+        focus = torch.pow((target - pred).abs(), exponent) * (exponent / 2)
+        return (self.bce(self.logits, target) * focus).sum() / self.rows
+
+    def init_acsl(self):
+        counts = torch.cat([self.counts, self.counts.new_tensor([1e9])])
+        self.is_frequent = (counts > 100).float()
+        self.is_rare = (counts <= 10).float()
+        self.is_common = 1 - self.is_frequent - self.is_rare
+
+    def acsl(self):
+        target = self.expand_label()
+        weight = (torch.sigmoid(self.logits.detach()) >= 0.7).float()
+        is_background = self.labels == self.classes
+        background = is_background.nonzero(as_tuple=True)[0]
+
+        def some(share):
+            order = torch.randperm(len(background), device=device)
+            chosen = torch.zeros(self.rows, 1, device=device)
+            chosen[background[order[: int(share * len(background))]]] = 1
+            return chosen
+
+        of_background = self.is_frequent + some(0.1) * self.is_common + some(0.01) * self.is_rare
+        weight = torch.where(is_background[:, None], of_background, weight)
+        weight[torch.arange(self.rows, device=device), self.labels] = 1
+        return torch.sum(self.bce(self.logits, target) * weight) / self.rows
+
+    init_drop_loss = init_eql
+
+    def drop_loss(self):
+        rows, columns = self.logits.shape
+        target = self.expand_label()
+        exclude = (self.labels != self.classes).float().view(rows, 1).expand(rows, columns)
+        threshold = self.is_tail.view(1, columns).expand(rows, columns)
+        foreground = self.labels[self.labels != self.classes]
+        share = self.is_tail[foreground].sum() / len(foreground)
+        drop = (torch.rand(rows, columns, device=device) > share).float()
+        weight = 1 - (exclude + (1 - exclude) * drop) * threshold * (1 - target)
+        return torch.sum(self.bce(self.logits, target) * weight) / rows
+
+    def init_federated(self):
+        weights = torch.cat([self.counts.clamp(min=1) ** 0.5, self.counts.new_zeros(1)])
+        self.class_weights = weights.float()
+
+    def federated(self):
+        rows, columns = self.logits.shape
+        target = self.expand_label()
+        appeared = torch.unique(self.labels)
+        if len(appeared) < 50:
+            weights = self.class_weights.clone()
+            weights[appeared] = 0
+            wanted = min(50 - len(appeared), int((weights > 0).sum()))
+            more = torch.multinomial(weights, wanted, replacement=False)
+            appeared = torch.cat([appeared, more])
+        mask = self.logits.new_zeros(self.classes + 1)
+        mask[appeared] = 1
+        weight = mask[:columns].view(1, columns).expand(rows, columns)
+        return torch.sum(self.bce(self.logits, target) * weight) / rows
+
+    def ghm_c(self):
+        target = self.expand_label()
+        valid = torch.ones_like(target) > 0
+        weight = torch.zeros_like(self.logits)
+        g = torch.abs(self.logits.sigmoid().detach() - target)
+        total, filled = max(valid.float().sum().item(), 1.0), 0
+        for i in range(10):
+            upper = 1 + 1e-6 if i == 9 else (i + 1) / 10
+            inside = (g >= i / 10) & (g < upper) & valid
+            count = inside.sum().item()
+            if count > 0:
+                weight[inside] = total / count
+                filled += 1
+        loss = self.bce(self.logits, target) * (weight / filled)
+        return loss.sum() / total
+
 
 class RoiAlign:
     """torchvision's operation for each level, the boxes already sorted by level."""

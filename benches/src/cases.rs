@@ -195,6 +195,7 @@ mod tests {
                 assert!(!cases.is_empty(), "{suite}");
             }
         }
-        assert_eq!(cases(Suite::Losses, false).len(), 12 * 16);
+        let num_methods = ClassificationLossConfig::all().len();
+        assert_eq!(cases(Suite::Losses, false).len(), num_methods * 16);
     }
 }

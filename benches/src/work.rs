@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::BenchError;
-use crate::detector::DetectorCase;
+use crate::detector::{DetectorCase, WHOLE};
 
 /// A group of cases that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -213,6 +213,11 @@ impl Work {
         }
     }
 
+    /// Whether it is a part of another case.
+    pub(crate) fn is_stage(&self) -> bool {
+        matches!(self, Self::Detector { stage, .. } if stage != WHOLE)
+    }
+
     /// Memory that the slowest side may need at its peak, roughly.
     pub(crate) fn peak_bytes(&self) -> u64 {
         match self {
@@ -237,12 +242,15 @@ pub struct Case {
     pub count: usize,
 }
 
+/// Losses that draw entries, rows or columns at random.
+const DRAWING: [&str; 5] = ["seql", "bags", "acsl", "drop-loss", "federated"];
+
 impl Case {
     /// Relative difference of the checks of two sides that rounding, or a draw, explains.
     pub(crate) fn tolerance(&self) -> f64 {
         match &self.work {
-            Work::Loss(shape) if shape.method == "seql" => 0.05, // random masks
-            Work::Nms { .. } => 0.01,                            // overlaps at the threshold
+            Work::Loss(shape) if DRAWING.contains(&shape.method.as_str()) => 0.05,
+            Work::Nms { .. } => 0.01, // overlaps at the threshold
             _ => 1e-3,
         }
     }
