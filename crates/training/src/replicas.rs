@@ -200,8 +200,11 @@ impl<R: Replica> Replicas<R> {
     }
 }
 
-/// The share of each replica in a mean over all: its count over that of all.
+/// The share of each replica in a mean over all: its count over that of all. A single one has all.
 pub(crate) fn shares(counts: &[f64]) -> Vec<f64> {
+    if counts.len() == 1 {
+        return vec![1.0];
+    }
     let total: f64 = counts.iter().sum();
     counts.iter().map(|count| if total > 0.0 { count / total } else { 0.0 }).collect()
 }

