@@ -4,7 +4,7 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, activation::softmax},
 };
-use longtail_kernels::{SoftmaxTerms, softmax_loss};
+use longtail_kernels::{Shift, SoftmaxTerms, softmax_loss};
 use longtail_types::{ClassCounts, KeyedRng, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +15,11 @@ use crate::{
     layout::{Background, Layout},
     method::foreign_unless,
     output::LossOutput,
-    rows::{Rows, check_count, indices},
+    rows::{Rows, check_count, indices, table},
 };
+
+/// Far below any logit: `e` to this power is 0 in f32.
+const LEFT_OUT: f64 = -1e7;
 
 /// Configuration of [`BalancedGroupSoftmaxLoss`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,15 +74,24 @@ impl BalancedGroupSoftmaxConfig {
         let group_of = |count: u64| self.bounds.iter().filter(|&&bound| count >= bound).count();
         let groups: Vec<usize> = counts.iter().map(|&count| group_of(count)).collect();
         let layout = self.layout(counts.len());
-        let members = (0..layout.num_groups()).map(|group| Members::new(group, &groups, &device));
+        let num_logits = layout.num_logits();
+        let members =
+            (0..layout.num_groups()).map(|group| Members::new(group, &groups, num_logits, &device));
         let members: Vec<Members> = members.filter(|group| group.num_classes > 0).collect();
         let mut place = vec![0; groups.len()];
         let in_order = members.iter().flat_map(|group| {
             groups.iter().enumerate().filter(|&(_, &g)| g == group.index).map(|(class, _)| class)
         });
         in_order.enumerate().for_each(|(position, class)| place[class] = position);
+        let background = self.background.then(|| {
+            let (foreground, background) = (num_logits - 2, num_logits - 1);
+            let mut targets = vec![foreground; groups.len()];
+            targets.push(background);
+            Part::new(&[foreground, background], num_logits, &targets, &device)
+        });
         Ok(BalancedGroupSoftmaxLoss {
             members,
+            background,
             place: indices(&place, &device),
             groups,
             others_ratio: self.others_ratio,
@@ -91,27 +103,55 @@ impl BalancedGroupSoftmaxConfig {
     }
 }
 
+/// A softmax over some of the columns.
+#[derive(Module, Debug)]
+struct Part {
+    /// 0 for its columns, far below any logit for the others, `[num_logits]`: the kernel takes all
+    /// columns faster than a choice of them can be copied out and back.
+    shift: Tensor<1>,
+    /// The column of each label, `[num_classes + 1]`.
+    targets: Tensor<1, Int>,
+}
+
+impl Part {
+    fn new(columns: &[usize], num_logits: usize, targets: &[usize], device: &Device) -> Self {
+        let mut shift = vec![LEFT_OUT; num_logits];
+        columns.iter().for_each(|&column| shift[column] = 0.0);
+        Self { shift: table(shift, device), targets: indices(targets, device) }
+    }
+
+    /// Losses of the rows, times their weights.
+    fn losses(&self, logits: Tensor<2>, labels: Tensor<1, Int>, weights: Tensor<1>) -> Tensor<1> {
+        let shift = Some(Shift::PerColumn(self.shift.clone()));
+        let terms = SoftmaxTerms { shift, row_weights: Some(weights), ..Default::default() };
+        softmax_loss(logits, self.targets.clone().select(0, labels), terms)
+    }
+}
+
 /// A group that has classes.
 #[derive(Module, Debug)]
 struct Members {
     /// Columns of its classes, then its "others".
     columns: Tensor<1, Int>,
-    /// For each class, then background: its place among these columns.
-    targets: Tensor<1, Int>,
+    part: Part,
+    /// 1 for its classes, 0 for other classes and background, `[num_classes + 1]`.
+    is_own: Tensor<1>,
     index: usize,
     num_classes: usize,
 }
 
 impl Members {
-    fn new(index: usize, groups: &[usize], device: &Device) -> Self {
-        let is_own = |class: &usize| groups[*class] == index;
-        let mut columns: Vec<usize> = (0..groups.len()).filter(is_own).collect();
+    fn new(index: usize, groups: &[usize], num_logits: usize, device: &Device) -> Self {
+        let is_own = |class: usize| groups.get(class) == Some(&index);
+        let mut columns: Vec<usize> = (0..groups.len()).filter(|&class| is_own(class)).collect();
         let num_classes = columns.len();
-        let mut targets = vec![num_classes; groups.len() + 1];
-        columns.iter().enumerate().for_each(|(place, &class)| targets[class] = place);
-        columns.push(groups.len() + index);
-        let (columns, targets) = (indices(&columns, device), indices(&targets, device));
-        Self { columns, targets, index, num_classes }
+        let others = groups.len() + index;
+        let column = |class| if is_own(class) { class } else { others };
+        let targets: Vec<usize> = (0..=groups.len()).map(column).collect();
+        columns.push(others);
+        let part = Part::new(&columns, num_logits, &targets, device);
+        let is_own = table((0..=groups.len()).map(|class| f64::from(is_own(class))), device);
+        Self { columns: indices(&columns, device), part, is_own, index, num_classes }
     }
 }
 
@@ -142,6 +182,7 @@ impl Members {
 #[derive(Module, Debug)]
 pub struct BalancedGroupSoftmaxLoss {
     members: Vec<Members>,
+    background: Option<Part>,
     place: Tensor<1, Int>, // of each class, when the groups' classes stand one after the other
     #[module(skip)]
     groups: Vec<usize>, // of each class
@@ -213,34 +254,18 @@ impl LossMethod for BalancedGroupSoftmaxLoss {
             Some(kept) => kept.without_autodiff(),
             None => Tensor::ones([num_rows], &labels.device()),
         };
-        let loss_of = |logits, targets, weights| {
-            let row_weights = Some(reduced(weights, reduction)?);
-            let terms = SoftmaxTerms { row_weights, ..Default::default() };
-            Ok::<_, LossError>(softmax_loss(logits, targets, terms))
-        };
-        let mut losses = None;
+        let mut losses = Vec::new();
         for group in &self.members {
-            let targets = group.targets.clone().select(0, labels.clone());
-            let is_own = targets.clone().lower_scalar(group.num_classes as i64).float();
+            let is_own = group.is_own.clone().select(0, labels.clone());
             let others = (1.0 - is_own.clone()) * kept.clone();
             let weights = self.weights(group.index, is_own * kept.clone(), others);
-            let logits = rows.logits.clone().select(1, group.columns.clone());
-            let loss = loss_of(logits, targets, weights)?;
-            losses = Some(match losses {
-                None => loss,
-                Some(losses) => losses + loss,
-            });
+            let weights = reduced(weights, reduction)?;
+            losses.push(group.part.losses(rows.logits.clone(), labels.clone(), weights));
         }
-        if self.layout.background() == Background::Objectness {
-            let num_classes = self.layout.num_classes();
-            let logits = rows.logits.clone().narrow(1, self.layout.num_logits() - 2, 2);
-            let is_background = labels.greater_equal_scalar(num_classes as i64).int();
-            let loss = loss_of(logits, is_background, kept)?;
-            losses = Some(match losses {
-                None => loss,
-                Some(losses) => losses + loss,
-            });
+        if let Some(background) = &self.background {
+            losses.push(background.losses(rows.logits.clone(), labels, reduced(kept, reduction)?));
         }
+        let losses = losses.into_iter().reduce(|sum, losses| sum + losses);
         let update = StatisticsUpdate::Draws(1);
         match losses {
             Some(losses) => Ok(LossOutput { loss: rows.reduce(losses, reduction), update }),

@@ -26,11 +26,17 @@ impl Default for LogitAdjustmentCalibration {
 
 /// Divides by a power of the counts: settings of [`CalibrationConfig::NorCal`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct NorCalCalibration {
-    /// Exponent of the counts; 0 changes nothing. The authors choose it on training images, so there
-    /// is no default.
+    /// Exponent of the counts; 0 changes nothing. Default: 0.5, which is ours, to begin with: choose
+    /// it on images that are not the test set, as the authors do on training images.
     pub gamma: f64,
+}
+
+impl Default for NorCalCalibration {
+    fn default() -> Self {
+        Self { gamma: 0.5 }
+    }
 }
 
 /// A correction of the scores for the class prior of the training set; `calibration.method =

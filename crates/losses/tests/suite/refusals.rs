@@ -244,8 +244,9 @@ fn calibrations_out_of_place() {
     let calibration = config.init(&counts(), &ce, &device()).unwrap();
     let error = calibration.scores(&ce, Tensor::zeros([2, 6], &device())).unwrap_err();
     assert!(matches!(error, LossError::LogitWidth { found: 6, .. }));
-    let unknown = serde_json::from_value::<CalibrationConfig>(json!({"method": "norcal"}));
-    assert!(unknown.unwrap_err().to_string().contains("gamma"));
+    let unknown = json!({"method": "norcal", "tau": 1.0});
+    let error = serde_json::from_value::<CalibrationConfig>(unknown).unwrap_err().to_string();
+    assert!(error.contains("unknown field `tau`") && error.contains("`gamma`"), "{error}");
 }
 
 #[test]
