@@ -31,7 +31,7 @@ enum Output {
     Compared,
 }
 
-const SCRIPTS: [Script; 16] = [
+const SCRIPTS: [Script; 17] = [
     Script { name: "data", args: &["{out}"], output: Output::Written("crates/data/tests/data") },
     Script {
         name: "detection",
@@ -42,6 +42,11 @@ const SCRIPTS: [Script; 16] = [
         name: "detection_data",
         args: &["masks", "{out}/masks.json"],
         output: Output::Written("crates/data/tests/data"),
+    },
+    Script {
+        name: "distillation",
+        args: &["{out}/distillation.json"],
+        output: Output::Written("crates/losses/tests/data"),
     },
     Script { name: "eval", args: &[], output: Output::Printed("crates/eval/tests/data/eval.json") },
     Script {

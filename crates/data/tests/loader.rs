@@ -67,6 +67,23 @@ fn batches_do_not_depend_on_workers_cache_or_start() {
     assert_ne!(batches(&other, 1, 0), expected);
 }
 
+/// The same images in the same order; with random transforms, other pixels.
+#[test]
+fn a_second_view_has_the_same_images() {
+    let (_root, dataset) = dataset(&[20, 9, 4]);
+    let config = LoaderConfig { batch_size: 5, seed: 3, ..Default::default() };
+    let first = loader(&dataset, config);
+    let random = || PipelineConfig::default().train_pipeline().unwrap();
+    let second = batches(&first.second_view(random()), 1, 2);
+    let expected = batches(&first, 1, 2);
+    assert_eq!(second.len(), expected.len());
+    for (one, other) in expected.iter().zip(&second) {
+        assert_eq!((&one.indices, &one.labels), (&other.indices, &other.labels));
+        assert_ne!(one.images, other.images);
+    }
+    assert_eq!(batches(&first.second_view(random()), 1, 2), second);
+}
+
 #[test]
 fn drop_last_leaves_out_the_rest() {
     let (_root, dataset) = dataset(&[7, 4]);

@@ -8,6 +8,7 @@ use crate::backbone::{Backbone, BackboneConfig};
 use crate::cam_calibration::{CamCalibration, CamCalibrationConfig};
 use crate::error::ModelError;
 use crate::head::{ClassifierHead, HeadConfig};
+use crate::projection::{Projection, ProjectionConfig};
 use crate::weight_init::WeightInit;
 
 /// Configuration of a [`Classifier`].
@@ -22,12 +23,15 @@ pub struct ClassifierConfig {
     /// Pools by the regions that images of one class share, instead of evenly. Default: evenly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cam_calibration: Option<CamCalibrationConfig>,
+    /// A linear layer and a ReLU between backbone and head. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection: Option<ProjectionConfig>,
 }
 
 impl ClassifierConfig {
     /// This backbone under a linear head.
     pub fn new(backbone: BackboneConfig) -> Self {
-        Self { backbone, head: HeadConfig::default(), cam_calibration: None }
+        Self { backbone, head: HeadConfig::default(), cam_calibration: None, projection: None }
     }
 
     /// Sets the head.
@@ -50,11 +54,25 @@ impl ClassifierConfig {
         device: &Device,
     ) -> Result<Classifier, ModelError> {
         let init = WeightInit::new(seed, device);
-        let num_features = self.backbone.num_features();
+        let num_features = self.num_features();
         let head = self.head.init(num_features, num_logits, prior_bias, &init.child("head"))?;
         let cam_calibration = self.cam_calibration.as_ref();
         let cam_calibration = cam_calibration.map(CamCalibrationConfig::init).transpose()?;
-        Ok(Classifier { backbone: self.backbone.init(&init)?, head, cam_calibration })
+        if let (Some(_), Some(ProjectionConfig { width })) = (&cam_calibration, self.projection) {
+            let (name, value) = ("projection.width", width.to_string());
+            let expected = "absent beside `cam_calibration`, which pools by the head's weights";
+            return Err(ModelError::InvalidValue { name, value, expected });
+        }
+        let layer = |config: &ProjectionConfig| {
+            config.init(self.backbone.num_features(), &init.child("projection"))
+        };
+        let projection = self.projection.as_ref().map(layer).transpose()?;
+        Ok(Classifier { backbone: self.backbone.init(&init)?, head, cam_calibration, projection })
+    }
+
+    /// Width of what the head sees.
+    pub fn num_features(&self) -> usize {
+        self.projection.map_or_else(|| self.backbone.num_features(), |projection| projection.width)
     }
 }
 
@@ -67,6 +85,8 @@ pub struct Classifier {
     pub head: ClassifierHead,
     /// Pooling by regions of the class.
     pub cam_calibration: Option<CamCalibration>,
+    /// Between backbone and head.
+    pub projection: Option<Projection>,
 }
 
 /// Logits of images whose labels were at hand.
@@ -114,8 +134,8 @@ impl Classifier {
     /// was made from.
     #[must_use]
     pub fn for_inference(&self) -> Self {
-        let Self { backbone, head, cam_calibration } = self.valid();
-        Self { backbone: backbone.for_inference(), head, cam_calibration }
+        let model = self.valid();
+        Self { backbone: model.backbone.for_inference(), ..model }
     }
 
     /// What the head sees.
@@ -128,7 +148,13 @@ impl Classifier {
         if images.dims()[0] == 0 {
             return Tensor::zeros([0, self.num_features()], &images.device());
         }
-        let Some(calibration) = &self.cam_calibration else { return self.backbone.forward(images) };
+        let Some(calibration) = &self.cam_calibration else {
+            let pooled = self.backbone.forward(images);
+            return match &self.projection {
+                Some(projection) => projection.forward(pooled),
+                None => pooled,
+            };
+        };
         let maps = self.backbone.maps(images);
         let class_vectors = self.head.class_vectors().val();
         calibration.pool_unlabeled(maps, class_vectors, |even| {
@@ -139,7 +165,8 @@ impl Classifier {
 
     /// Width of the features.
     pub fn num_features(&self) -> usize {
-        self.backbone.num_features()
+        let own = self.projection.as_ref().map(Projection::width);
+        own.unwrap_or_else(|| self.backbone.num_features())
     }
 
     /// Columns of the output.

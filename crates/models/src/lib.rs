@@ -51,6 +51,7 @@ mod host;
 mod linear;
 mod nearest_mean;
 mod norm;
+mod projection;
 mod raw_detection;
 mod rcnn;
 mod resnet;
@@ -91,6 +92,7 @@ pub use head::{ClassifierHead, HeadConfig};
 pub use linear::{Linear, LinearConfig};
 pub use nearest_mean::{MeanDistance, MeanFeatures, NearestMean, NearestMeanConfig};
 pub use norm::{Norm, NormConfig, NormStatistics};
+pub use projection::{Projection, ProjectionConfig};
 pub use raw_detection::RawDetection;
 pub use rcnn::{
     BoxHead, BoxHeadConfig, BoxLayersConfig, BoxOutput, BoxPredictor, BoxStage, BoxTargetConfig,

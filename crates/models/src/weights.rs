@@ -11,7 +11,7 @@ use crate::weight_fit::{self, LoadReport, Place, WRAPPERS, WeightSource};
 /// How much of a file is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadScope {
-    /// Everything but the head, which keeps its weights: the usual start from ImageNet weights.
+    /// Everything but head and projection, which keep their weights: the usual start from ImageNet weights.
     Backbone,
     /// Backbone and head; the number of logits must be the same.
     All,
@@ -40,7 +40,8 @@ impl Classifier {
         let has_head = |head: &&str| source.has(&format!("{head}.weight"));
         let head = heads.into_iter().find(has_head).unwrap_or(usual);
         let place = |path: &str, _: &[usize]| {
-            let is_in_scope = scope == LoadScope::All || !path.starts_with("head.");
+            let is_late = path.starts_with("head.") || path.starts_with("projection.");
+            let is_in_scope = scope == LoadScope::All || !is_late;
             Place::plain(file_name(path, head), is_in_scope)
         };
         let is_own = |name: &str| self.is_own(name, head, scope);
@@ -71,6 +72,9 @@ impl Classifier {
             let is_discarded =
                 rest == "bias" && matches!(self.head, ClassifierHead::TauNormalized(_));
             return scope == LoadScope::All && !is_discarded;
+        }
+        if first == "projection" {
+            return scope == LoadScope::All;
         }
         first.starts_with("layer") || first == "conv1" || first == "bn1"
     }

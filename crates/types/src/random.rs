@@ -28,6 +28,10 @@ pub enum Stream {
     FeatureMemory,
     /// Choice of the classes of a federated loss.
     FederatedClasses,
+    /// Augmentation of a second view of an image.
+    SecondView,
+    /// Order of stored features.
+    StoredFeatures,
 }
 
 /// ChaCha8 keyed by (seed, stream, epoch, index).

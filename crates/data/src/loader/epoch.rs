@@ -8,7 +8,7 @@ use super::cache::Cache;
 use super::maker::BatchMaker;
 use super::prefetch::{BatchSource, Prefetch};
 use crate::error::check_positive;
-use crate::{Batch, DataError, ImageDataset, Pipeline, Sampler, SamplerConfig};
+use crate::{Batch, DataError, ImageDataset, Pipeline, Sampler, SamplerConfig, Stream};
 
 /// Loads batches in order, ahead of the caller, from any place of any epoch.
 ///
@@ -43,8 +43,21 @@ impl Loader {
         }
         let cache = Cache::new(dataset.len(), config.cache_bytes);
         let (seed, batch_size) = (config.seed, config.batch_size);
-        let maker = Arc::new(BatchMaker { dataset, pipeline, cache, seed, batch_size });
+        let stream = Stream::Augment;
+        let maker = Arc::new(BatchMaker { dataset, pipeline, cache, seed, stream, batch_size });
         Ok(Self { maker, sampler, config })
+    }
+
+    /// A loader of the same images in the same order, each augmented a second time, by transforms of
+    /// its own. It has an image cache of its own.
+    #[must_use]
+    pub fn second_view(&self, pipeline: Pipeline) -> Self {
+        let BatchMaker { dataset, seed, batch_size, .. } = self.maker.as_ref();
+        let cache = Cache::new(dataset.len(), self.config.cache_bytes);
+        let (dataset, seed, batch_size) = (dataset.clone(), *seed, *batch_size);
+        let stream = Stream::SecondView;
+        let maker = Arc::new(BatchMaker { dataset, pipeline, cache, seed, stream, batch_size });
+        Self { maker, sampler: self.sampler.clone(), config: self.config }
     }
 
     /// Batches in an epoch.

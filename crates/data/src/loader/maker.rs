@@ -21,6 +21,8 @@ pub(super) struct BatchMaker {
     pub(super) pipeline: Pipeline,
     pub(super) cache: Cache,
     pub(super) seed: u64,
+    /// Of the random transforms.
+    pub(super) stream: Stream,
     pub(super) batch_size: usize,
 }
 
@@ -42,7 +44,7 @@ impl BatchMaker {
             if stop.load(Ordering::Relaxed) {
                 return None;
             }
-            let rng = KeyedRng::new(self.seed, Stream::Augment, epoch, (start + i) as u64);
+            let rng = KeyedRng::new(self.seed, self.stream, epoch, (start + i) as u64);
             if let Err(error) = self.add_image(&mut result, i, index, rng) {
                 return Some(Err(error.with_item(|| self.dataset.item_name(index))));
             }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod distillation;
 mod gradients;
 mod groups;
 mod limits;
