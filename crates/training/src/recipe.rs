@@ -216,7 +216,7 @@ impl Recipe {
             None => Ok(()),
             Some(stage) => {
                 stage.check()?;
-                stage.check_first(&self.model.head, self.dataset.validation.is_some())
+                stage.check_first(self)
             }
         }
     }

@@ -252,6 +252,17 @@ fn wrong_second_stages_are_refused_before_anything_is_trained() {
         ("method = \"tau-norm\"", &[], ["stage_two.tau", "dataset.validation"]),
         ("method = \"meta-sampler\", meta_set = \"validation\"", &[], ["meta_set", "validation"]),
         ("method = \"lws\"", &[cosine], ["lws", "linear head"]),
+        ("method = \"lws\"", &["loss.method=eql-v2"], ["lws", "3 columns for two classes"]),
+        (
+            "method = \"meta-sampler\", meta_set = \"train\", loss.method = \"eql-v2\"",
+            &[],
+            ["stage_two.loss.method", "one column per class"],
+        ),
+        (
+            "method = \"classifier\", start = \"learned\", loss.method = \"seesaw\"",
+            &[],
+            ["classifier", "this one 4"],
+        ),
         ("method = \"tau-norm\", tau.fixed = 1.0", &[cosine], ["tau-norm", "linear head"]),
         ("method = \"tau-norm\", tau.fixed = -1.0", &[], ["tau.fixed", "-1"]),
         ("method = \"crt\", training.batch_norm = \"train\"", &[], ["batch_norm", "live"]),

@@ -10,6 +10,7 @@ use super::post_hoc::{NcmConfig, TauNormConfig};
 use super::training::StageTraining;
 use crate::detection::ClassifierStart;
 use crate::error::TrainingError;
+use crate::recipe::Recipe;
 use crate::recipe_file::refuse;
 use crate::settings::ReweightingConfig;
 
@@ -180,12 +181,13 @@ impl SecondStage {
         }
     }
 
-    /// Whether it can follow on a first stage with this head, with or without validation images.
-    pub(crate) fn check_first(
-        &self,
-        first: &HeadConfig,
-        has_validation: bool,
-    ) -> Result<(), TrainingError> {
+    /// Whether it can follow on the first stage of this recipe.
+    pub(crate) fn check_first(&self, recipe: &Recipe) -> Result<(), TrainingError> {
+        let first = &recipe.model.head;
+        // Losses differ in their columns whatever the number of classes.
+        let columns = |loss: &ClassificationLossConfig| loss.num_logits(2);
+        let first_columns = columns(&recipe.loss);
+        let own_columns = columns(&self.loss(&recipe.loss));
         let needs_linear = match self {
             Self::Lws(_) | Self::TauNorm(_) => !matches!(first, HeadConfig::Linear(_)),
             Self::MetaSampler(_) => !matches!(self.head(first), HeadConfig::Linear(_)),
@@ -204,6 +206,18 @@ impl SecondStage {
             let problem = "learned, but the head is another one than that of the first stage";
             return Err(refuse("stage_two.start", problem));
         }
+        let keeps_columns = learned || matches!(self, Self::Lws(_) | Self::TauNorm(_));
+        if keeps_columns && first_columns != own_columns {
+            let problem = format!(
+                "{}: the first stage has {first_columns} columns for two classes, this one {own_columns}",
+                self.method()
+            );
+            return Err(refuse("stage_two.method", problem));
+        }
+        if matches!(self, Self::MetaSampler(_)) && own_columns != 2 {
+            let problem = "needs one column per class: the meta loss is cross-entropy";
+            return Err(refuse("stage_two.loss.method", problem));
+        }
         let key = match self {
             Self::TauNorm(config) if config.needs_validation() => "stage_two.tau",
             Self::MetaSampler(config) if config.meta_set == MetaSource::Validation => {
@@ -211,7 +225,7 @@ impl SecondStage {
             }
             _ => return Ok(()),
         };
-        match has_validation {
+        match recipe.dataset.validation.is_some() {
             true => Ok(()),
             false => {
                 Err(refuse(key, "needs validation images, and there is no `dataset.validation`"))
