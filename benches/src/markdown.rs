@@ -136,11 +136,13 @@ fn table(suite: Suite, records: &[&Record]) -> String {
     text
 }
 
-/// Geometric mean and extremes of the ratios of each pass.
+/// Geometric mean and extremes of the ratios of each pass; stages are no cases of their own.
 fn means(records: &[&Record]) -> String {
     let mut text = String::new();
     for pass in [Pass::Forward, Pass::ForwardBackward] {
-        let of_pass = records.iter().filter(|record| record.case.pass == pass);
+        let of_pass = records
+            .iter()
+            .filter(|record| record.case.pass == pass && !record.case.work.is_stage());
         let ratios: Vec<(f64, usize)> =
             of_pass.filter_map(|record| Some((record.ratio()?, record.case.count))).collect();
         let values = ratios.iter().map(|(ratio, _)| *ratio);

@@ -22,6 +22,7 @@ use crate::replica_group::ReplicaDevices;
 use crate::replicas::{Replica, Replicas, shares, weighted};
 use crate::run::{Every, Plan, Run};
 use crate::run_folder::RunFolder;
+use crate::settings::Precision;
 use crate::task::{Summary, Task};
 use crate::tensors::NamedTensors;
 
@@ -40,6 +41,7 @@ pub(crate) struct ClassificationTask {
 pub(crate) struct ClassificationReplica {
     learner: Learner<Classifier>,
     loss: ClassificationLoss,
+    precision: Precision,
     update: Option<StatisticsUpdate>,
 }
 
@@ -60,7 +62,8 @@ impl ClassificationReplica {
         let labels = RowLabels::from_host(&part.labels, self.loss.num_labels(), device)?;
         let classes = part.labels.clone();
         let part = part.to_device(device);
-        let labeled = self.learner.model.forward_labeled(part.images, &classes);
+        let images = self.precision.cast(part.images);
+        let labeled = self.learner.model.forward_labeled(images, &classes);
         let (logits, auxiliary) = (labeled.logits, labeled.auxiliary);
         let output = self.loss.forward(logits.clone(), labels)?;
         let total = match auxiliary {
@@ -124,6 +127,7 @@ impl ClassificationTask {
         let [main, others @ ..] = devices.devices.as_slice() else {
             return Err(TrainingError::Replicas { problem: "there is none".into() });
         };
+        recipe.precision.check(main)?;
         let loss = recipe.loss.init(&counts, main)?;
         if recipe.stage_two.is_none() {
             // A calibration that does not fit is refused before training.
@@ -131,11 +135,12 @@ impl ClassificationTask {
         }
         let model = recipe.model.init(loss.num_logits(), loss.prior_bias(), recipe.seed, main)?;
         let learner = Learner::new(model, &recipe.optimizer, recipe.gradient, recipe.ema, main);
-        let main = ClassificationReplica { learner, loss, update: None };
+        let precision = recipe.precision;
+        let main = ClassificationReplica { learner, loss, precision, update: None };
         let other = |device: &Device| -> Result<ClassificationReplica, TrainingError> {
             let loss = recipe.loss.init(&counts, device)?;
             let learner = main.learner.replica(device);
-            Ok(ClassificationReplica { learner, loss, update: None })
+            Ok(ClassificationReplica { learner, loss, precision, update: None })
         };
         let others = others.iter().map(other).collect::<Result<_, _>>()?;
         let replicas = Replicas::new(main, others, devices.group.clone());

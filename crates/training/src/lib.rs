@@ -88,7 +88,9 @@ pub use progress::ProgressMode;
 pub use recipe::Recipe;
 pub use recipe_file::TaskKind;
 pub use schedule::{Decay, MultiStep, Schedule, ScheduleConfig, Span};
-pub use settings::{EmaConfig, EvaluationConfig, GradientConfig, ReweightingConfig, RunConfig};
+pub use settings::{
+    EmaConfig, EvaluationConfig, GradientConfig, Precision, ReweightingConfig, RunConfig,
+};
 pub use stage_two::{
     BatchNormMode, ClassifierRecipe, CrtConfig, FeatureSource, LwsConfig, MetaSamplerConfig,
     MetaSource, NcmConfig, RetrainConfig, SecondStage, StageTraining, TauConfig, TauGrid,

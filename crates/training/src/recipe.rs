@@ -12,7 +12,9 @@ use crate::error::TrainingError;
 use crate::optimizer_config::OptimizerConfig;
 use crate::recipe_file::{self, RecipeForm, TaskKind, check_counts, refuse};
 use crate::schedule::ScheduleConfig;
-use crate::settings::{EmaConfig, EvaluationConfig, GradientConfig, ReweightingConfig, RunConfig};
+use crate::settings::{
+    EmaConfig, EvaluationConfig, GradientConfig, Precision, ReweightingConfig, RunConfig,
+};
 use crate::stage_two::{SecondStage, TauConfig};
 
 /// A recipe. Unknown keys are errors; relative paths are relative to the current directory.
@@ -74,6 +76,9 @@ pub struct Recipe {
     /// The learning rate over time. Default: cosine without warm-up.
     #[serde(default)]
     pub schedule: ScheduleConfig,
+    /// Float type that the layers compute in while they train. Default: single precision.
+    #[serde(default)]
+    pub precision: Precision,
     /// Clipping and accumulation. Default: neither.
     #[serde(default)]
     pub gradient: GradientConfig,

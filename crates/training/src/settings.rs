@@ -1,10 +1,43 @@
 //! The smaller sections of a recipe.
 
+use burn::tensor::{Device, FloatDType, Tensor};
 use longtail_types::ShotThresholds;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainingError;
 use crate::recipe_file::{check_counts, refuse};
+
+/// The float type in which layers compute while they train. Weights, losses, statistics, boxes and
+/// the optimizer are in single precision whatever it is, and so are norms and evaluations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16: half of the memory of feature maps, and matrix units where a GPU has them. Its range
+    /// is that of single precision, so no loss scale is needed. On `flex` it works, and is slower.
+    Bf16,
+}
+
+impl Precision {
+    /// # Errors
+    /// If the device lacks the type.
+    pub(crate) fn check(self, device: &Device) -> Result<(), TrainingError> {
+        if self == Self::Bf16 && !device.supports_dtype(FloatDType::BF16) {
+            return Err(refuse("precision", format!("bf16: {device:?} does not have it")));
+        }
+        Ok(())
+    }
+
+    /// Images for layers that compute in it.
+    pub(crate) fn cast(self, images: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::F32 => images,
+            Self::Bf16 => images.cast(FloatDType::BF16),
+        }
+    }
+}
 
 /// What happens to gradients between backward and step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
