@@ -4,12 +4,12 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, activation::softmax},
 };
-use longtail_kernels::{Shift, SoftmaxTerms, softmax_loss};
 use longtail_types::{ClassCounts, KeyedRng, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     LossError, LossMethod, Reduction, RowLabels, StatisticsUpdate,
+    bags_groups::{Members, Part},
     draws::{draws_state, load_draws},
     error::check_parameter,
     layout::{Background, Layout},
@@ -17,9 +17,6 @@ use crate::{
     output::LossOutput,
     rows::{Rows, check_count, indices, table},
 };
-
-/// Far below any logit: `e` to this power is 0 in f32.
-const LEFT_OUT: f64 = -1e7;
 
 /// Configuration of [`BalancedGroupSoftmaxLoss`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +75,10 @@ impl BalancedGroupSoftmaxConfig {
         let members =
             (0..layout.num_groups()).map(|group| Members::new(group, &groups, num_logits, &device));
         let members: Vec<Members> = members.filter(|group| group.num_classes > 0).collect();
+        let is_own = members.iter().flat_map(|group| {
+            (0..=groups.len()).map(|class| f64::from(groups.get(class) == Some(&group.index)))
+        });
+        let is_own = table(is_own, &device).reshape([members.len(), groups.len() + 1]);
         let mut place = vec![0; groups.len()];
         let in_order = members.iter().flat_map(|group| {
             groups.iter().enumerate().filter(|&(_, &g)| g == group.index).map(|(class, _)| class)
@@ -91,6 +92,7 @@ impl BalancedGroupSoftmaxConfig {
         });
         Ok(BalancedGroupSoftmaxLoss {
             members,
+            is_own,
             background,
             place: indices(&place, &device),
             groups,
@@ -100,58 +102,6 @@ impl BalancedGroupSoftmaxConfig {
             device,
             layout,
         })
-    }
-}
-
-/// A softmax over some of the columns.
-#[derive(Module, Debug)]
-struct Part {
-    /// 0 for its columns, far below any logit for the others, `[num_logits]`: the kernel takes all
-    /// columns faster than a choice of them can be copied out and back.
-    shift: Tensor<1>,
-    /// The column of each label, `[num_classes + 1]`.
-    targets: Tensor<1, Int>,
-}
-
-impl Part {
-    fn new(columns: &[usize], num_logits: usize, targets: &[usize], device: &Device) -> Self {
-        let mut shift = vec![LEFT_OUT; num_logits];
-        columns.iter().for_each(|&column| shift[column] = 0.0);
-        Self { shift: table(shift, device), targets: indices(targets, device) }
-    }
-
-    /// Losses of the rows, times their weights.
-    fn losses(&self, logits: Tensor<2>, labels: Tensor<1, Int>, weights: Tensor<1>) -> Tensor<1> {
-        let shift = Some(Shift::PerColumn(self.shift.clone()));
-        let terms = SoftmaxTerms { shift, row_weights: Some(weights), ..Default::default() };
-        softmax_loss(logits, self.targets.clone().select(0, labels), terms)
-    }
-}
-
-/// A group that has classes.
-#[derive(Module, Debug)]
-struct Members {
-    /// Columns of its classes, then its "others".
-    columns: Tensor<1, Int>,
-    part: Part,
-    /// 1 for its classes, 0 for other classes and background, `[num_classes + 1]`.
-    is_own: Tensor<1>,
-    index: usize,
-    num_classes: usize,
-}
-
-impl Members {
-    fn new(index: usize, groups: &[usize], num_logits: usize, device: &Device) -> Self {
-        let is_own = |class: usize| groups.get(class) == Some(&index);
-        let mut columns: Vec<usize> = (0..groups.len()).filter(|&class| is_own(class)).collect();
-        let num_classes = columns.len();
-        let others = groups.len() + index;
-        let column = |class| if is_own(class) { class } else { others };
-        let targets: Vec<usize> = (0..=groups.len()).map(column).collect();
-        columns.push(others);
-        let part = Part::new(&columns, num_logits, &targets, device);
-        let is_own = table((0..=groups.len()).map(|class| f64::from(is_own(class))), device);
-        Self { columns: indices(&columns, device), part, is_own, index, num_classes }
     }
 }
 
@@ -182,6 +132,7 @@ impl Members {
 #[derive(Module, Debug)]
 pub struct BalancedGroupSoftmaxLoss {
     members: Vec<Members>,
+    is_own: Tensor<2>, // whether a label is of a group's classes, [members, num_classes + 1]
     background: Option<Part>,
     place: Tensor<1, Int>, // of each class, when the groups' classes stand one after the other
     #[module(skip)]
@@ -210,26 +161,37 @@ impl BalancedGroupSoftmaxLoss {
         order
     }
 
-    /// 1 for the rows that count in a group, `[rows]`. `own` is 1 for those of its classes, `others`
-    /// for those of other classes and background.
-    fn weights(&self, group: usize, own: Tensor<1>, others: Tensor<1>) -> Tensor<1> {
-        let order = self.next_order(group, own.dims()[0]);
-        let mut place = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(position, &row)| place[row] = position);
-        let device = own.device();
-        let wanted = (own.clone().sum() * self.others_ratio).floor();
-        let others = others.select(0, indices(&order, &device));
-        let is_drawn = others.clone().cumsum(0).lower_equal(wanted.expand(others.dims()));
-        own + (others * is_drawn.float()).select(0, indices(&place, &device))
+    /// 1 for the rows that count in each group, `[groups, rows]`; `kept` is 1 for those that are not
+    /// ignored.
+    fn weights(&self, labels: Tensor<1, Int>, kept: Tensor<1>) -> Tensor<2> {
+        let (num_groups, [num_rows]) = (self.members.len(), labels.dims());
+        let (mut order, mut place) = (Vec::new(), vec![0; num_groups * num_rows]);
+        for (group, members) in self.members.iter().enumerate() {
+            for (position, row) in self.next_order(members.index, num_rows).into_iter().enumerate()
+            {
+                place[group * num_rows + row] = position;
+                order.push(row);
+            }
+        }
+        let device = labels.device();
+        let table = |values: &[usize]| indices(values, &device).reshape([num_groups, num_rows]);
+        let kept = kept.unsqueeze::<2>();
+        let is_own = self.is_own.clone().select(1, labels);
+        let own = is_own.clone() * kept.clone();
+        let others: Tensor<2> = 1.0 - is_own;
+        let others = (others * kept).gather(1, table(&order));
+        let wanted = (own.clone().sum_dim(1) * self.others_ratio).floor();
+        let is_drawn = others.clone().cumsum(1).lower_equal(wanted.expand(others.dims()));
+        own + (others * is_drawn.float()).gather(1, table(&place))
     }
 }
 
 /// What the weights are multiplied by under a reduction.
-fn reduced(weights: Tensor<1>, reduction: Reduction) -> Result<Tensor<1>, LossError> {
+fn reduced(weights: Tensor<2>, reduction: Reduction) -> Result<Tensor<2>, LossError> {
     Ok(match reduction {
         Reduction::None | Reduction::Sum => weights,
         Reduction::Count(count) => weights / check_count(count)?,
-        Reduction::Mean => weights.clone() / weights.sum().clamp_min(1.0),
+        Reduction::Mean => weights.clone() / weights.sum_dim(1).clamp_min(1.0),
     })
 }
 
@@ -254,17 +216,17 @@ impl LossMethod for BalancedGroupSoftmaxLoss {
             Some(kept) => kept.without_autodiff(),
             None => Tensor::ones([num_rows], &labels.device()),
         };
-        let mut losses = Vec::new();
-        for group in &self.members {
-            let is_own = group.is_own.clone().select(0, labels.clone());
-            let others = (1.0 - is_own.clone()) * kept.clone();
-            let weights = self.weights(group.index, is_own * kept.clone(), others);
-            let weights = reduced(weights, reduction)?;
-            losses.push(group.part.losses(rows.logits.clone(), labels.clone(), weights));
-        }
-        if let Some(background) = &self.background {
-            losses.push(background.losses(rows.logits.clone(), labels, reduced(kept, reduction)?));
-        }
+        // Groups, then background.
+        let weights = vec![self.weights(labels.clone(), kept.clone()), kept.unsqueeze()];
+        let weights = reduced(Tensor::cat(weights, 0), reduction)?;
+        let parts = self.members.iter().map(|group| &group.part).chain(&self.background);
+        let losses: Vec<Tensor<1>> = parts
+            .enumerate()
+            .map(|(index, part)| {
+                let weights = weights.clone().narrow(0, index, 1).squeeze_dim::<1>(0);
+                part.losses(rows.logits.clone(), labels.clone(), weights)
+            })
+            .collect();
         let losses = losses.into_iter().reduce(|sum, losses| sum + losses);
         let update = StatisticsUpdate::Draws(1);
         match losses {

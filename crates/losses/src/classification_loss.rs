@@ -21,6 +21,7 @@ use crate::{
 ///
 /// Made by [`ClassificationLossConfig::init`](crate::ClassificationLossConfig::init). Build the
 /// classifier from [`num_logits`](Self::num_logits) and [`prior_bias`](Self::prior_bias).
+#[allow(clippy::large_enum_variant, reason = "a program has a few of them")]
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub enum ClassificationLoss {

@@ -35,6 +35,7 @@
 mod activation;
 mod adaptive_suppression;
 mod bags;
+mod bags_groups;
 mod balanced_sigmoid;
 mod balanced_softmax;
 mod binary_cross_entropy;
