@@ -41,7 +41,8 @@ fn a_classifier() {
     let run = |precision: &str| {
         let out = folder.path().join(precision);
         let precision = format!("precision={precision}");
-        let recipe: Recipe = recipe(&folder.path().join("data"), &["epochs=2", &precision]);
+        let recipe: Recipe =
+            recipe(&folder.path().join("data"), &["epochs=2", "optimizer.lr=0.005", &precision]);
         train(&recipe, &device(), &options(&out)).map(|_| curve(&out))
     };
     if !device().supports_dtype(FloatDType::BF16) {

@@ -13,7 +13,7 @@ use crate::error::TrainingError;
 use crate::optimizer_config::OptimizerConfig;
 use crate::recipe_file::{self, RecipeForm, TaskKind, check_counts, refuse};
 use crate::schedule::ScheduleConfig;
-use crate::settings::{EmaConfig, GradientConfig, RunConfig};
+use crate::settings::{EmaConfig, GradientConfig, Precision, RunConfig};
 
 /// A recipe of a detector. Unknown keys are errors; relative paths are relative to the current
 /// directory.
@@ -73,6 +73,9 @@ pub struct DetectionRecipe {
     /// The learning rate over time. Default: cosine without warm-up.
     #[serde(default)]
     pub schedule: ScheduleConfig,
+    /// Float type that the layers compute in while they train. Default: single precision.
+    #[serde(default)]
+    pub precision: Precision,
     /// Clipping and accumulation. Default: neither.
     #[serde(default)]
     pub gradient: GradientConfig,
@@ -140,9 +143,13 @@ impl DetectionRecipe {
         self.optimizer.lr() * images / reference
     }
 
-    /// The recipe of the first stage by itself.
+    /// The recipe of the first stage by itself. A memory of features is for the stage with its loss.
     pub(crate) fn first_stage(&self) -> Self {
-        Self { stage_two: None, ..self.clone() }
+        let mut first = Self { stage_two: None, ..self.clone() };
+        if !matches!(first.loss, ClassificationLossConfig::Equilibrium(_)) {
+            first.model = first.model.without_feature_memory();
+        }
+        first
     }
 
     /// The second stage as a recipe by itself; its batches are others than those of the first.
