@@ -150,7 +150,8 @@ impl ClassificationTask {
     }
 }
 
-fn plan(recipe: &Recipe, num_batches: usize) -> Result<Plan, TrainingError> {
+/// The plan of a recipe whose epochs have so many batches.
+pub(crate) fn plan(recipe: &Recipe, num_batches: usize) -> Result<Plan, TrainingError> {
     let steps_per_epoch = num_batches.div_ceil(recipe.gradient.accumulate) as u64;
     let num_steps = match (recipe.iterations, recipe.epochs) {
         (Some(iterations), _) => iterations,

@@ -10,6 +10,9 @@
 //! tau-normalisation, class means, Meta Sampler. A [`ClassifierRecipe`] does the same on a finished
 //! run, so that many methods share one backbone.
 //!
+//! A recipe may have a [`Scheme`] that needs more than one loss on each batch: Class-Balanced
+//! Distillation, the stages of Self-Supervised-to-Distillation, Breadcrumb.
+//!
 //! Detectors go the same way: a [`DetectionRecipe`], [`train_detector`], [`TrainedDetector`]. A file
 //! whose task is not known is an [`AnyRecipe`], a run folder an [`AnyTrained`].
 //!
@@ -49,6 +52,7 @@ mod replicas;
 mod run;
 mod run_folder;
 mod schedule;
+mod scheme;
 mod settings;
 mod stage_two;
 mod task;
@@ -88,6 +92,10 @@ pub use progress::ProgressMode;
 pub use recipe::Recipe;
 pub use recipe_file::TaskKind;
 pub use schedule::{Decay, MultiStep, Schedule, ScheduleConfig, Span};
+pub use scheme::{
+    BreadcrumbConfig, ClassBalancedDistillationConfig, ContrastConfig, Scheme,
+    SelfDistillationConfig,
+};
 pub use settings::{
     EmaConfig, EvaluationConfig, GradientConfig, Precision, ReweightingConfig, RunConfig,
 };

@@ -12,6 +12,7 @@ use crate::error::TrainingError;
 use crate::optimizer_config::OptimizerConfig;
 use crate::recipe_file::{self, RecipeForm, TaskKind, check_counts, refuse};
 use crate::schedule::ScheduleConfig;
+use crate::scheme::Scheme;
 use crate::settings::{
     EmaConfig, EvaluationConfig, GradientConfig, Precision, ReweightingConfig, RunConfig,
 };
@@ -88,6 +89,10 @@ pub struct Recipe {
     /// Weights classes by their effective number late in training (deferred re-weighting).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reweighting: Option<ReweightingConfig>,
+    /// How the model is trained, if not by one loss on each batch: teachers, momentum encoders,
+    /// stored features. Default: plain.
+    #[serde(default, skip_serializing_if = "Scheme::is_plain")]
+    pub scheme: Scheme,
     /// What is done with the features after all epochs. Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage_two: Option<SecondStage>,
@@ -137,19 +142,24 @@ impl Recipe {
         match (&self.name, &self.stage_two) {
             (Some(name), _) => name.clone(),
             (None, Some(stage)) => stage.report_name(&self.loss),
-            (None, None) => self.loss.method().to_string(),
+            (None, None) => {
+                self.scheme.report_name().unwrap_or_else(|| self.loss.method()).to_string()
+            }
         }
     }
 
     /// The loss of the last stage, which turns logits into scores.
     pub fn final_loss(&self) -> ClassificationLossConfig {
-        let stage = self.stage_two.as_ref();
-        stage.map_or_else(|| self.loss.clone(), |stage| stage.loss(&self.loss))
+        let first = self.scheme.loss(&self.loss);
+        match &self.stage_two {
+            Some(stage) => stage.loss(&first),
+            None => first,
+        }
     }
 
     /// The model at the end of the last stage.
     pub fn final_model(&self) -> ClassifierConfig {
-        let mut model = self.model.clone();
+        let mut model = self.scheme.model(&self.model);
         if let Some(stage) = &self.stage_two {
             model.head = stage.head(&model.head);
         }
@@ -217,11 +227,13 @@ impl Recipe {
         }
         self.optimizer.check()?;
         self.schedule.init(self.optimizer.lr(), 1, 1)?;
+        self.scheme.check(self)?;
         match &self.stage_two {
             None => Ok(()),
             Some(stage) => {
                 stage.check()?;
-                stage.check_first(self)
+                let (model, loss) = (self.scheme.model(&self.model), self.scheme.loss(&self.loss));
+                stage.check_first(&Self { model, loss, ..self.clone() })
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::recipe_file::RecipeForm;
 use crate::replica_group::ReplicaDevices;
 use crate::run::Run;
 use crate::run_folder::RunFolder;
+use crate::scheme::{Scheme, SchemeStart};
 use crate::stage_two::two_stages;
 use crate::task::Task;
 use crate::threads::use_threads;
@@ -89,10 +90,23 @@ pub(crate) fn train_from(
     if recipe.stage_two.is_some() {
         return two_stages(recipe, device, options, first_stage);
     }
-    let devices = ReplicaDevices::new(device, &options.replicas)?;
-    let datasets = recipe.dataset.load()?;
-    let run = ClassificationTask::new(recipe, &devices, datasets)?;
-    run_in(&options.out, recipe, run, options)
+    let out = &options.out;
+    let start = || SchemeStart::new(recipe, device, options);
+    match &recipe.scheme {
+        Scheme::Plain {} => {
+            let devices = ReplicaDevices::new(device, &options.replicas)?;
+            let datasets = recipe.dataset.load()?;
+            run_in(out, recipe, ClassificationTask::new(recipe, &devices, datasets)?, options)
+        }
+        Scheme::ClassBalancedDistillation(config) => {
+            run_in(out, recipe, start()?.class_balanced(config)?, options)
+        }
+        Scheme::Contrast(config) => run_in(out, recipe, start()?.contrast(config)?, options),
+        Scheme::SelfDistillation(config) => {
+            run_in(out, recipe, start()?.self_distillation(config)?, options)
+        }
+        Scheme::Breadcrumb(config) => run_in(out, recipe, start()?.breadcrumb(config)?, options),
+    }
 }
 
 /// Carries out a run in a folder.

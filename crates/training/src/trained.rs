@@ -82,7 +82,9 @@ impl TrainedModel {
         // The average ends with the first stage.
         let has_average = recipe.ema.is_some() && recipe.stage_two.is_none();
         let prefix = if has_average { "ema" } else { "model" };
-        let model = restore(prefix, model, &mut tensors).map_err(problem)?.valid();
+        let path = if recipe.stage_two.is_none() { recipe.scheme.model_path() } else { "" };
+        let prefix = format!("{prefix}{path}");
+        let model = restore(&prefix, model, &mut tensors).map_err(problem)?.valid();
         let config = recipe.calibration.as_ref();
         let calibration = calibration::fitted(config, &counts, &loss, &device)?;
         let image_size = state.image_size;

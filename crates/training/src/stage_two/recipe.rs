@@ -8,6 +8,7 @@ use super::config::SecondStage;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::recipe_file::{self, RecipeForm, TaskKind, refuse};
+use crate::scheme::Scheme;
 use crate::settings::RunConfig;
 
 /// A second stage on the features of a finished run: many methods can share one backbone.
@@ -97,6 +98,7 @@ impl ClassifierRecipe {
             seed: self.seed,
             model: base.final_model(),
             loss: base.final_loss(),
+            scheme: Scheme::default(),
             stage_two: Some(self.stage_two.clone()),
             run: self.run,
             ..base.clone()

@@ -1,0 +1,191 @@
+//! Class-Balanced Distillation: the second stage, which trains the student.
+
+use std::path::PathBuf;
+
+use burn::tensor::{Device, Tensor};
+use longtail_data::{Batch, Epoch, Loader, SamplerConfig};
+use longtail_losses::{RowLabels, StatisticsUpdate, feature_distillation, unit_rows};
+use longtail_models::{Classifier, ClassifierConfig, CosineConfig, HeadConfig, ProjectionConfig};
+use serde::{Deserialize, Serialize};
+
+use super::config::check_number;
+use super::start::SchemeStart;
+use super::step::{Forward, SchemeStep, SecondHead, StageLosses};
+use super::teacher;
+use crate::error::TrainingError;
+use crate::recipe_file::refuse;
+use crate::settings::Precision;
+use crate::tensors::NamedTensors;
+
+/// Configuration of [`Scheme::ClassBalancedDistillation`](super::Scheme).
+///
+/// `L = (1 - alpha) L_labels + alpha beta L_features`, where `L_features` is one minus the cosine
+/// between the student's features and those of the teachers. The loss of the labels is that of the
+/// recipe. Source: Iscen et al., BMVC 2021, <https://arxiv.org/abs/2104.05279>; defaults are those
+/// of the released code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassBalancedDistillationConfig {
+    /// Folders or checkpoints of finished runs; several are an ensemble. `{seed}` stands for the
+    /// seed. They are used in evaluation mode and stay as they are.
+    pub teachers: Vec<PathBuf>,
+    /// Weight of the features against the labels. Default: 0.4.
+    #[serde(default = "alpha")]
+    pub alpha: f64,
+    /// Factor of the loss of the features. Default: 100.
+    #[serde(default = "beta")]
+    pub beta: f64,
+    /// Width of the student's projection, which must be that of all teachers' features together.
+    /// Default: the width of the student's backbone for each teacher, which fits teachers of the
+    /// same backbone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection: Option<usize>,
+    /// The student's classifier, instead of `model.head`. Default: cosine, scale 20, no bias.
+    #[serde(default = "cosine")]
+    pub head: HeadConfig,
+    /// Which image comes when, instead of `sampler`. Default: images copied or dropped until
+    /// classes are equal in expectation.
+    #[serde(default = "copies")]
+    pub sampler: SamplerConfig,
+}
+
+fn alpha() -> f64 {
+    0.4
+}
+
+fn beta() -> f64 {
+    100.0
+}
+
+fn cosine() -> HeadConfig {
+    HeadConfig::Cosine(CosineConfig::class_balanced_distillation())
+}
+
+fn copies() -> SamplerConfig {
+    SamplerConfig::ClassBalancedCopies
+}
+
+impl ClassBalancedDistillationConfig {
+    pub(super) fn check(&self) -> Result<(), TrainingError> {
+        if self.teachers.is_empty() {
+            return Err(refuse("scheme.teachers", "empty; name at least one finished run"));
+        }
+        let Self { alpha, beta, .. } = *self;
+        check_number("scheme.alpha", alpha, (0.0..=1.0).contains(&alpha), "in [0, 1]")?;
+        let is_allowed = beta.is_finite() && beta >= 0.0;
+        check_number("scheme.beta", beta, is_allowed, "a number of at least 0")
+    }
+
+    /// The student in place of the model of the recipe.
+    pub(super) fn student(&self, model: &ClassifierConfig) -> ClassifierConfig {
+        let each = model.backbone.num_features();
+        let width = self.projection.unwrap_or(self.teachers.len() * each);
+        let projection = Some(ProjectionConfig { width });
+        ClassifierConfig { head: self.head.clone(), projection, ..model.clone() }
+    }
+}
+
+/// The teachers, beside the student that the optimizer moves.
+pub(crate) struct ClassBalancedStep {
+    loader: Loader,
+    teachers: Vec<Classifier>,
+    alpha: f64,
+    beta: f64,
+    precision: Precision,
+}
+
+impl ClassBalancedStep {
+    pub(super) fn new(
+        start: &SchemeStart,
+        config: &ClassBalancedDistillationConfig,
+    ) -> Result<Self, TrainingError> {
+        let device = start.device.clone().without_autodiff();
+        let load = |path: &PathBuf| -> Result<Classifier, TrainingError> {
+            let teacher = teacher::load("scheme.teachers", path, &start.recipe, &device)?;
+            Ok(teacher.model().for_inference())
+        };
+        let teachers = config.teachers.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let together: usize = teachers.iter().map(Classifier::num_features).sum();
+        let own = start.model.num_features();
+        if together != own {
+            let problem =
+                format!("{own}, but the features of all teachers have {together} numbers");
+            return Err(refuse("scheme.projection", problem));
+        }
+        Ok(Self {
+            loader: start.loader(config.sampler)?,
+            teachers,
+            alpha: config.alpha,
+            beta: config.beta,
+            precision: start.recipe.precision,
+        })
+    }
+
+    /// Features of all teachers side by side, each of length 1. No autodiff.
+    fn teacher_features(&self, images: &Tensor<4>) -> Tensor<2> {
+        let features = self.teachers.iter().map(|t| unit_rows(t.features(images.clone())));
+        Tensor::cat(features.collect(), 1)
+    }
+}
+
+impl SchemeStep for ClassBalancedStep {
+    type Model = Classifier;
+    type Batch = Batch;
+    type Batches = Epoch;
+
+    fn begin_epoch(&mut self, _epoch: u64) {}
+
+    fn num_batches(&self) -> usize {
+        self.loader.num_batches()
+    }
+
+    fn batches(&self, epoch: u64, start: usize) -> Epoch {
+        self.loader.epoch(epoch, start)
+    }
+
+    fn images(batch: &Batch) -> &Batch {
+        batch
+    }
+
+    fn forward(
+        &mut self,
+        model: &Classifier,
+        losses: &StageLosses,
+        batch: Batch,
+        device: &Device,
+    ) -> Result<Forward, TrainingError> {
+        let labels = batch.labels.clone();
+        let row_labels = RowLabels::from_host(&labels, losses.main.num_labels(), device)?;
+        let images = batch.to_device(device).images;
+        let teacher = self.teacher_features(&images.clone().without_autodiff());
+        let features = model.features(self.precision.cast(images));
+        let logits = model.head.forward(features.clone());
+        let output = losses.main.forward(logits.clone(), row_labels)?;
+        let distance = feature_distillation(features, teacher);
+        let by_labels = output.loss.clone().mul_scalar(1.0 - self.alpha);
+        Ok(Forward {
+            loss: by_labels + distance.clone().mul_scalar(self.alpha * self.beta),
+            parts: vec![("loss_labels", output.loss), ("loss_features", distance)],
+            logits,
+            labels,
+            updates: [output.update, StatisticsUpdate::None],
+        })
+    }
+
+    fn classifier(model: &Classifier) -> &Classifier {
+        model
+    }
+
+    fn second_head(_model: &Classifier) -> Option<SecondHead<'_>> {
+        None
+    }
+
+    /// Teachers stay as they are.
+    fn collect(&self, _tensors: &mut NamedTensors) -> Result<(), TrainingError> {
+        Ok(())
+    }
+
+    fn restore(self, _tensors: &mut NamedTensors, _device: &Device) -> Result<Self, String> {
+        Ok(self)
+    }
+}

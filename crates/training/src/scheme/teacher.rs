@@ -1,0 +1,41 @@
+//! Finished runs that a model learns from.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+
+use crate::error::TrainingError;
+use crate::recipe::Recipe;
+use crate::recipe_file::refuse;
+use crate::trained::TrainedModel;
+
+/// The path of a run, with the seed in place of `{seed}`.
+pub(super) fn with_seed(path: &Path, seed: u64) -> PathBuf {
+    match path.to_str() {
+        Some(text) => text.replace("{seed}", &seed.to_string()).into(),
+        None => path.to_path_buf(),
+    }
+}
+
+/// Loads a finished run that sees images as this recipe does. `key` is that of the recipe which names
+/// it.
+pub(super) fn load(
+    key: &str,
+    path: &Path,
+    recipe: &Recipe,
+    device: &Device,
+) -> Result<TrainedModel, TrainingError> {
+    let path = with_seed(path, recipe.seed);
+    let teacher = TrainedModel::load(&path, &[""; 0], device)?;
+    let own = recipe.transforms.test_pipeline()?.normalize();
+    let other = teacher.recipe().transforms.test_pipeline()?.normalize();
+    if own != other {
+        let problem = format!(
+            "{} normalises images by {other:?}, this recipe by {own:?}: set \
+             `transforms.normalize` to that of the teacher",
+            path.display()
+        );
+        return Err(refuse(key, problem));
+    }
+    Ok(teacher)
+}
