@@ -94,6 +94,24 @@ fn stops_do_not_matter_to_masks_and_two_stages() {
     );
 }
 
+#[test]
+fn stops_do_not_matter_to_a_memory_of_features_and_to_drawn_rows() {
+    let memory = "model.feature_memory={ queue = 3, classes = 3 }";
+    assert_stops_do_not_matter(&["loss={ method = \"loce\" }", memory], 5);
+    let bags = "loss={ method = \"bags\", bounds = [4], others_ratio = 1.0 }";
+    assert_stops_do_not_matter(&[bags], 5);
+    assert_stops_do_not_matter(
+        &[
+            memory,
+            "loss={ method = \"cross-entropy\", background = true }",
+            "calibration={ method = \"norcal\", gamma = 0.3 }",
+            "iterations=2",
+            "stage_two={ iterations = 3, loss.method = \"loce\" }",
+        ],
+        3,
+    );
+}
+
 /// Clipping, an average and Nesterov's form are on, so that none of them is lost.
 #[test]
 fn stops_do_not_matter_to_meta_reweighter() {

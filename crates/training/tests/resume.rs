@@ -142,9 +142,8 @@ fn stops_do_not_matter_to_mean_scores_and_to_calibration() {
 #[test]
 fn a_finished_run_can_be_calibrated() {
     let finished = Finished::new(&["epochs=1"]);
-    let load = |overrides: &[&str]| {
-        TrainedModel::load(&finished.run(), overrides, &device()).unwrap()
-    };
+    let load =
+        |overrides: &[&str]| TrainedModel::load(&finished.run(), overrides, &device()).unwrap();
     let plain = load(&[]);
     let calibrated = load(&["calibration.method=norcal", "calibration.gamma=2.0"]);
     let logits = Tensor::<2>::from_floats([[1.0, 0.5, -1.0]], &device());
