@@ -89,8 +89,7 @@ impl ClassBalancedDistillationConfig {
 pub(crate) struct ClassBalancedStep {
     loader: Loader,
     teachers: Vec<Classifier>,
-    alpha: f64,
-    beta: f64,
+    weights: [f64; 2], // alpha, beta
     precision: Precision,
 }
 
@@ -115,17 +114,25 @@ impl ClassBalancedStep {
         Ok(Self {
             loader: start.loader(config.sampler)?,
             teachers,
-            alpha: config.alpha,
-            beta: config.beta,
+            weights: [config.alpha, config.beta],
             precision: start.recipe.precision,
         })
     }
 
     /// Features of all teachers side by side, each of length 1. No autodiff.
     fn teacher_features(&self, images: &Tensor<4>) -> Tensor<2> {
-        let features = self.teachers.iter().map(|t| unit_rows(t.features(images.clone())));
-        Tensor::cat(features.collect(), 1)
+        together(self.teachers.iter().map(|teacher| teacher.features(images.clone())))
     }
+}
+
+/// Features of several models side by side, each of length 1.
+fn together(features: impl Iterator<Item = Tensor<2>>) -> Tensor<2> {
+    Tensor::cat(features.map(unit_rows).collect(), 1)
+}
+
+/// `(1 - alpha) by_labels + alpha beta by_features`
+fn whole_loss(by_labels: Tensor<1>, by_features: Tensor<1>, [alpha, beta]: [f64; 2]) -> Tensor<1> {
+    by_labels.mul_scalar(1.0 - alpha) + by_features.mul_scalar(alpha * beta)
 }
 
 impl SchemeStep for ClassBalancedStep {
@@ -162,9 +169,8 @@ impl SchemeStep for ClassBalancedStep {
         let logits = model.head.forward(features.clone());
         let output = losses.main.forward(logits.clone(), row_labels)?;
         let distance = feature_distillation(features, teacher);
-        let by_labels = output.loss.clone().mul_scalar(1.0 - self.alpha);
         Ok(Forward {
-            loss: by_labels + distance.clone().mul_scalar(self.alpha * self.beta),
+            loss: whole_loss(output.loss.clone(), distance.clone(), self.weights),
             parts: vec![("loss_labels", output.loss), ("loss_features", distance)],
             logits,
             labels,
@@ -187,5 +193,57 @@ impl SchemeStep for ClassBalancedStep {
 
     fn restore(self, _tensors: &mut NamedTensors, _device: &Device) -> Result<Self, String> {
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+    use longtail_losses::CrossEntropyConfig;
+    use longtail_losses::LossMethod;
+    use longtail_losses::Reduction;
+    use longtail_models::{ClassifierHead, WeightInit};
+    use longtail_testing::{assert_close, device, values};
+    use serde_json::Value;
+
+    /// Two teachers, from xtask/reference/distillation.py.
+    #[test]
+    fn loss_and_gradient_are_those_of_the_reference() {
+        let cases: Value =
+            serde_json::from_str(include_str!("../../../losses/tests/data/distillation.json"))
+                .unwrap();
+        let case = &cases["class_balanced"];
+        let floats = |value: &Value| -> Vec<f64> {
+            value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+        };
+        let device = device().autodiff();
+        let input = |index: usize, device: &Device| -> Tensor<2> {
+            let shape: Vec<usize> =
+                floats(&case["shapes"][index]).into_iter().map(|size| size as usize).collect();
+            let data = TensorData::new(floats(&case["inputs"][index]), shape);
+            Tensor::from_data(data.convert::<f32>(), device)
+        };
+        let plain = longtail_testing::device();
+        let student = input(0, &device).require_grad();
+        let init = WeightInit::new(0, &device);
+        let mut head = cosine().init(6, 5, None, &init).unwrap();
+        if let ClassifierHead::Cosine(cosine) = &mut head {
+            cosine.weight = cosine.weight.clone().map(|_| input(1, &device));
+        }
+        let teacher = together([input(2, &plain), input(3, &plain)].into_iter());
+        let labels: Vec<usize> =
+            floats(&case["labels"]).into_iter().map(|label| label as usize).collect();
+        let labels = RowLabels::from_host(&labels, 5, &device).unwrap();
+        let by_labels = CrossEntropyConfig::default()
+            .init(5)
+            .forward_with(head.forward(student.clone()), labels, Reduction::Mean)
+            .unwrap()
+            .loss;
+        let by_features = feature_distillation(student.clone(), teacher);
+        let loss = whole_loss(by_labels, by_features, [alpha(), beta()]);
+        let gradient = student.grad(&loss.backward()).unwrap();
+        assert_close("loss", &values(loss), &[case["loss"].as_f64().unwrap()], 1e-5);
+        assert_close("gradient", &values(gradient), &floats(&case["gradient"]), 1e-5);
     }
 }
