@@ -79,8 +79,46 @@ fn twenty_kills_leave_no_trace_of_a_detector() {
     kills_leave_no_trace(DETECTOR);
 }
 
+#[test]
+fn twenty_kills_leave_no_trace_of_contrast() {
+    let scheme = "kind = \"contrast\"\nqueue_length = 64\nmomentum = 0.9";
+    kills_leave_no_trace(&with_scheme(scheme));
+}
+
+#[test]
+fn twenty_kills_leave_no_trace_of_class_balanced_distillation() {
+    let scheme = "kind = \"class-balanced-distillation\"\nteachers = [\"teacher\", \"teacher\"]";
+    kills_leave_no_trace(&with_scheme(scheme));
+}
+
+#[test]
+fn twenty_kills_leave_no_trace_of_self_distillation() {
+    kills_leave_no_trace(&with_scheme("kind = \"self-distillation\"\nteacher = \"teacher\""));
+}
+
+/// Features of the rarest class, which has five images, are complete after the first epoch.
+#[test]
+fn twenty_kills_leave_no_trace_of_breadcrumb() {
+    kills_leave_no_trace(&with_scheme("kind = \"breadcrumb\"\nfeatures_per_class = 4"));
+}
+
+/// Two and a half epochs of a scheme, with a loss that has state.
+fn with_scheme(scheme: &str) -> String {
+    let recipe = CLASSIFIER.replace("iterations = 400", "iterations = 200");
+    format!(
+        "{}\n[scheme]\n{scheme}\n",
+        recipe.replace("method = \"eql-v2\"", "method = \"equalized-softmax\"")
+    )
+}
+
 fn kills_leave_no_trace(recipe: &str) {
     let folder = tempfile::tempdir().unwrap();
+    if recipe.contains("\"teacher\"") {
+        let teacher = CLASSIFIER.replace("iterations = 400", "iterations = 5");
+        let teacher = teacher.replace("loss.method = \"eql-v2\"", "");
+        fs::write(folder.path().join("recipe.toml"), teacher).unwrap();
+        assert!(train(folder.path(), "teacher").status().unwrap().success());
+    }
     fs::write(folder.path().join("recipe.toml"), recipe).unwrap();
     let start = Instant::now();
     assert!(train(folder.path(), "whole").status().unwrap().success());

@@ -29,7 +29,7 @@ use crate::tensors::NamedTensors;
 #[serde(default, deny_unknown_fields)]
 pub struct BreadcrumbConfig {
     /// Features of each class. Default: the images of an epoch over the number of classes, rounded
-    /// up, as in the released code.
+    /// up, as in the released code. With fewer, the balanced head sees each several times an epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features_per_class: Option<usize>,
     /// Which image comes when for the balanced head, until there are enough features. Default:

@@ -68,10 +68,16 @@ impl FeatureTrail {
         self.is_present.iter().zip(counts).all(|(&is, count)| !is || count == self.per_class)
     }
 
-    /// Which rows an epoch trains on, shuffled: at most `total`.
+    /// Which rows an epoch trains on, `total` of them: all in shuffled order, again and again if
+    /// there are fewer.
     pub(super) fn order(&self, seed: u64, epoch: u64, total: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.labels.len()).collect();
-        KeyedRng::new(seed, Stream::StoredFeatures, epoch, 0).shuffle(&mut order);
+        let mut rng = KeyedRng::new(seed, Stream::StoredFeatures, epoch, 0);
+        let mut all: Vec<usize> = (0..self.labels.len()).collect();
+        let mut order = Vec::with_capacity(total);
+        while order.len() < total && !all.is_empty() {
+            rng.shuffle(&mut all);
+            order.extend(&all);
+        }
         order.truncate(total);
         order
     }
