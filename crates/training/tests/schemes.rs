@@ -196,6 +196,49 @@ fn stops_do_not_matter_to_breadcrumb() {
     }
 }
 
+/// Without the weight of what they add, schemes are plain training.
+#[test]
+fn limits_are_plain_training() {
+    let place = Place::new();
+    place.finish(&place.recipe(&["epochs=1"]), "plain");
+    let none = "scheme={ kind = \"contrast\", queue_length = 8, weight = 0.0 }";
+    place.finish(&place.recipe(&["epochs=1", none]), "contrast");
+
+    let student = [
+        "epochs=1",
+        "model.projection={ width = 64 }",
+        "model.head={ kind = \"cosine\", scale = { fixed = 20.0 }, eps = 1e-12, \
+         weight_eps = 1e-12, init = \"glorot\" }",
+        "sampler.kind=class-balanced-copies",
+    ];
+    place.finish(&place.recipe(&student), "plain-student");
+    let none = format!(
+        "scheme={{ kind = \"class-balanced-distillation\", teachers = [{:?}], alpha = 0.0 }}",
+        place.path("plain")
+    );
+    place.finish(&place.recipe(&["epochs=1", none.as_str()]), "student");
+    let weights = |out: &str| fs::read(place.path(out).join("model.safetensors")).unwrap();
+    assert!(weights("plain") == weights("contrast"));
+    assert!(weights("plain-student") == weights("student"));
+    assert_ne!(weights("plain").len(), weights("student").len());
+}
+
+/// What the balanced head learns from changes neither the backbone nor the random head.
+#[test]
+fn the_backbone_of_breadcrumb_sees_nothing_of_the_balanced_head() {
+    let place = Place::new();
+    let reports = [4, 9].map(|features| {
+        let scheme = format!("scheme={{ kind = \"breadcrumb\", features_per_class = {features} }}");
+        let out = format!("run-{features}");
+        place.finish(&place.recipe(&[scheme.as_str(), "epochs=4"]), &out);
+        ["random_head/report.json", "model.safetensors"]
+            .map(|file| fs::read(place.path(&out).join(file)).unwrap())
+    });
+    let [[random, model], [other_random, other_model]] = reports;
+    assert!(random == other_random);
+    assert!(model != other_model);
+}
+
 #[test]
 fn all_schemes_learn_the_colours() {
     let place = Place::new();

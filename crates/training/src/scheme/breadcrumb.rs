@@ -81,7 +81,6 @@ pub(crate) struct Pairs {
     balanced: BalancedBatches,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one lives at a time")]
 enum BalancedBatches {
     Images(Epoch),
     Stored(std::vec::IntoIter<Vec<usize>>),

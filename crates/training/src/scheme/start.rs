@@ -43,7 +43,7 @@ impl SchemeStart {
         options: &TrainOptions,
     ) -> Result<Self, TrainingError> {
         if !options.replicas.is_empty() {
-            let problem = "a scheme other than `plain` takes one".to_string();
+            let problem = "a run with a `scheme` takes one".to_string();
             return Err(TrainingError::Replicas { problem });
         }
         recipe.precision.check(device)?;
