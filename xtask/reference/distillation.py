@@ -38,7 +38,7 @@ def case(inputs, loss_of, closed=None):
     return {
         "shapes": [list(i.shape) for i in inputs],
         "inputs": [numbers(i) for i in inputs],
-        "loss": float(loss),
+        "loss": loss.item(),
         "gradient": numbers(gradient),
     }
 

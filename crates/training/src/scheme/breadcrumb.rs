@@ -238,7 +238,7 @@ impl SchemeStep for BreadcrumbStep {
         self.trail.collect(tensors)
     }
 
-    fn restore(mut self, tensors: &mut NamedTensors, _device: &Device) -> Result<Self, String> {
+    fn restore(mut self, tensors: &mut NamedTensors) -> Result<Self, String> {
         self.trail = self.trail.restore(tensors)?;
         Ok(self)
     }

@@ -191,7 +191,7 @@ impl SchemeStep for ClassBalancedStep {
         Ok(())
     }
 
-    fn restore(self, _tensors: &mut NamedTensors, _device: &Device) -> Result<Self, String> {
+    fn restore(self, _tensors: &mut NamedTensors) -> Result<Self, String> {
         Ok(self)
     }
 }
@@ -200,9 +200,7 @@ impl SchemeStep for ClassBalancedStep {
 mod tests {
     use super::*;
     use burn::tensor::TensorData;
-    use longtail_losses::CrossEntropyConfig;
-    use longtail_losses::LossMethod;
-    use longtail_losses::Reduction;
+    use longtail_losses::{CrossEntropyConfig, LossMethod, Reduction};
     use longtail_models::{ClassifierHead, WeightInit};
     use longtail_testing::{assert_close, device, values};
     use serde_json::Value;

@@ -266,7 +266,7 @@ impl SchemeStep for ContrastStep {
         self.queue.collect(tensors)
     }
 
-    fn restore(mut self, tensors: &mut NamedTensors, _device: &Device) -> Result<Self, String> {
+    fn restore(mut self, tensors: &mut NamedTensors) -> Result<Self, String> {
         self.encoder = restore("key_encoder", self.encoder, tensors)?;
         self.queue = self.queue.restore(tensors)?;
         Ok(self)

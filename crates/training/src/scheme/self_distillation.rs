@@ -149,7 +149,7 @@ impl SchemeStep for SelfDistillationStep {
         Ok(())
     }
 
-    fn restore(self, _tensors: &mut NamedTensors, _device: &Device) -> Result<Self, String> {
+    fn restore(self, _tensors: &mut NamedTensors) -> Result<Self, String> {
         Ok(self)
     }
 }

@@ -79,5 +79,5 @@ pub(crate) trait SchemeStep: Sized {
     fn collect(&self, tensors: &mut NamedTensors) -> Result<(), TrainingError>;
 
     /// Takes it out again.
-    fn restore(self, tensors: &mut NamedTensors, device: &Device) -> Result<Self, String>;
+    fn restore(self, tensors: &mut NamedTensors) -> Result<Self, String>;
 }

@@ -158,7 +158,7 @@ impl<S: SchemeStep> Task for SchemeTask<S> {
             });
             restore_loss(loss, &mut own.collect(), &device)?;
         }
-        self.step = self.step.restore(&mut tensors, &device)?;
+        self.step = self.step.restore(&mut tensors)?;
         match tensors.keys().next() {
             None => Ok(self),
             Some(name) => Err(format!("`{name}` belongs to nothing in this run")),
