@@ -153,6 +153,8 @@ fn compare_classifiers(
             Outcome::Finished(report) => reports.push(*report),
             Outcome::Interrupted { step } => return Ok(Outcome::Interrupted { step }),
         }
+        // What cannot be compared stops here, and not after the last run.
+        Comparison::new(&reports, NUM_RAREST)?;
     }
     let comparison = Comparison::new(&reports, NUM_RAREST)?;
     Ok(Outcome::Finished(Box::new(AnyComparison::Classification(comparison))))
