@@ -281,7 +281,7 @@ fn what_does_not_fit_is_refused_by_name() {
         (teacher(""), "sampler.kind=square-root", vec!["`sampler`", "scheme.sampler"]),
         (teacher(""), "model.head={ kind = \"cosine\" }", vec!["model.head", "scheme.head"]),
         (teacher(""), "reweighting.from_epoch=1", vec!["reweighting", "scheme"]),
-        (teacher(", alhpa = 0.5"), "", vec!["alhpa", "`alpha`"]),
+        (teacher(", alpha2 = 0.5"), "", vec!["alpha2", "`alpha`"]),
         (contrast(""), "", vec!["queue_length"]),
         (contrast(", queue_length = 20"), "", vec!["queue_length", "20", "8", "try 16"]),
         (contrast(", queue_length = 0"), "", vec!["queue_length", "0 is not at least 1"]),
