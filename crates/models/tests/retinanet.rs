@@ -208,7 +208,8 @@ fn equalized_focal_loss_starts_as_focal_loss() {
     let efl = ClassificationLoss::EqualizedFocal(efl.init(3, &device).unwrap());
     let objects = vec![object(1, [10.0, 10.0, 60.0, 64.0]), object(2, [40.0, 5.0, 90.0, 50.0])];
     let run = |model: &RetinaNet| {
-        let losses = model.losses(&batch(&[[70, 100]], &device), &[objects.clone()]).unwrap();
+        let losses =
+            model.losses(&batch(&[[70, 100]], &device), std::slice::from_ref(&objects)).unwrap();
         (values(losses.get("classification").unwrap().clone())[0], losses.updates)
     };
     let expected = f64::from(run(&make(&tiny(), focal(3, &device), &device)).0);
@@ -238,7 +239,8 @@ fn qualities_are_overlaps_of_the_predicted_boxes() {
         vec![value; shape.iter().product()]
     });
     let objects = vec![object(1, [10.0, 10.0, 60.0, 64.0]), object(2, [40.0, 5.0, 90.0, 50.0])];
-    let losses = model.losses(&batch(&[[70, 100]], &device), &[objects.clone()]).unwrap();
+    let losses =
+        model.losses(&batch(&[[70, 100]], &device), std::slice::from_ref(&objects)).unwrap();
 
     let feature_sizes = [[9, 13], [5, 7], [3, 4], [2, 2], [1, 1]];
     let anchors = AnchorGenerator::retinanet().anchors([70, 100], &feature_sizes).concat();

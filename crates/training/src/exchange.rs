@@ -47,8 +47,8 @@ pub(crate) fn sum_updates(
 ) -> Vec<Vec<StatisticsUpdate>> {
     let num_losses = updates.iter().map(Vec::len).max().unwrap_or(0);
     let known = |loss: usize| {
-        let of_loss = updates.iter().filter_map(move |updates| updates.get(loss));
-        of_loss.filter(|update| !update.is_none()).next().cloned().unwrap_or_default()
+        let mut of_loss = updates.iter().filter_map(move |updates| updates.get(loss));
+        of_loss.find(|update| !update.is_none()).cloned().unwrap_or_default()
     };
     let templates: Vec<StatisticsUpdate> = (0..num_losses).map(known).collect();
     let lengths: Vec<Vec<usize>> = templates.iter().map(lengths_of).collect();
