@@ -24,7 +24,8 @@ pub enum Reduction {
 pub struct LossOutput {
     /// `[1]`, or `[rows]` without reduction.
     pub loss: Tensor<1>,
-    /// For [`ClassificationLoss::apply`](crate::ClassificationLoss::apply), after the step.
+    /// For [`ClassificationLoss::apply`](crate::ClassificationLoss::apply): after the step, or, where
+    /// a step has several batches, as [`StatisticsUpdate::split_draws`] says.
     pub update: StatisticsUpdate,
 }
 
@@ -76,6 +77,16 @@ impl StatisticsUpdate {
     /// Whether there is nothing to apply.
     pub fn is_none(&self) -> bool {
         matches!(self, Self::None)
+    }
+
+    /// The number of random draws, to be applied right after the batch so that the next one draws
+    /// anew, also within one step; and the statistics, which are applied after the step.
+    #[must_use]
+    pub fn split_draws(self) -> (u64, Self) {
+        match self {
+            Self::Draws(draws) => (draws, Self::None),
+            statistics => (0, statistics),
+        }
     }
 
     /// The update of two batches (micro-batches, replicas) together: their sum. Applied at once it is

@@ -40,23 +40,23 @@ pub(crate) struct ClassificationTask {
 /// A classifier in training on one device.
 pub(crate) struct ClassificationReplica {
     learner: Learner<Classifier>,
-    loss: ClassificationLoss,
+    pub(crate) loss: ClassificationLoss,
     precision: Precision,
     update: Option<StatisticsUpdate>,
 }
 
 impl ClassificationReplica {
     /// Forward and backward of its part of a batch of `num_images`: `share` of the weight in the
-    /// mean over the batch.
+    /// mean over the batch. Gives the number of random draws of the loss.
     fn accumulate(
         &mut self,
         part: Batch,
         share: f64,
         num_images: usize,
-    ) -> Result<(), TrainingError> {
+    ) -> Result<u64, TrainingError> {
         if part.is_empty() {
             self.learner.skip(num_images);
-            return Ok(());
+            return Ok(0);
         }
         let device = self.learner.device();
         let labels = RowLabels::from_host(&part.labels, self.loss.num_labels(), device)?;
@@ -76,9 +76,9 @@ impl ClassificationReplica {
         let loss = weighted(total, share);
         self.learner.window.add(vec![("loss", loss.clone()), ("hits", hits)], num_images);
         self.learner.backward(loss, num_images);
-        let update = output.update.of_part(share);
+        let (draws, update) = output.update.of_part(share).split_draws();
         self.update = Some(self.update.take().unwrap_or_default().merge(update)?);
-        Ok(())
+        Ok(draws)
     }
 }
 
@@ -210,7 +210,15 @@ impl Task for ClassificationTask {
         let done = self.replicas.each(inputs, move |replica, (part, share)| {
             replica.accumulate(part, share, num_images)
         });
-        done.into_iter().collect()
+        let draws = done.into_iter().collect::<Result<Vec<u64>, _>>()?;
+        // Also without an image, so that all replicas have drawn as often.
+        match draws.into_iter().max() {
+            None | Some(0) => Ok(()),
+            Some(draws) => self
+                .replicas
+                .all_mut()
+                .try_for_each(|replica| Ok(replica.loss.apply(StatisticsUpdate::Draws(draws))?)),
+        }
     }
 
     fn step(&mut self, lr: f64) -> Result<(), TrainingError> {

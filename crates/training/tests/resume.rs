@@ -127,6 +127,7 @@ fn stops_do_not_matter_to_drawn_rows_and_to_shared_regions() {
     assert_stops_do_not_matter(&[
         "loss={ method = \"bags\", bounds = [10, 20], others_ratio = 1.0, background = false }",
         "model.cam_calibration={ agreement = 0.5 }",
+        "gradient.accumulate=2",
     ]);
 }
 

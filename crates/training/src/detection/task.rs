@@ -111,6 +111,25 @@ impl Replica for DetectionReplica {
     }
 }
 
+/// Takes the random draws out of the updates of all parts: an update per classification loss. A
+/// replica without an image counts them too, so that all have drawn as often.
+fn take_draws(losses: &mut [Option<DetectorLosses>]) -> Vec<StatisticsUpdate> {
+    let mut most = Vec::new();
+    for part in losses.iter_mut().flatten() {
+        most.resize(part.updates.len().max(most.len()), 0);
+        for (most, update) in most.iter_mut().zip(&mut part.updates) {
+            let (draws, statistics) = std::mem::take(update).split_draws();
+            *most = draws.max(*most);
+            *update = statistics;
+        }
+    }
+    let update = |draws| match draws {
+        0 => StatisticsUpdate::None,
+        draws => StatisticsUpdate::Draws(draws),
+    };
+    most.into_iter().map(update).collect()
+}
+
 /// The shares of all parts in each loss: rows of replicas, columns of losses.
 fn shares_of(losses: &[Option<DetectorLosses>]) -> Vec<Vec<f64>> {
     let num_losses = losses.iter().flatten().map(|part| part.losses.len()).max().unwrap_or(0);
@@ -209,13 +228,18 @@ impl Task for DetectionTask {
         });
         let inputs = inputs.collect();
         let losses = self.replicas.each(inputs, |replica, (part, key)| replica.forward(&part, key));
-        let losses = losses.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut losses = losses.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let draws = take_draws(&mut losses);
         let shares = shares_of(&losses);
         let inputs = losses.into_iter().zip(shares).collect();
         let done = self.replicas.each(inputs, move |replica, (losses, shares)| {
             replica.backward(losses, &shares, num_images)
         });
-        done.into_iter().collect()
+        done.into_iter().collect::<Result<(), _>>()?;
+        if draws.iter().all(StatisticsUpdate::is_none) {
+            return Ok(());
+        }
+        self.replicas.all_mut().try_for_each(|replica| replica.apply(draws.clone()))
     }
 
     fn step(&mut self, lr: f64) -> Result<(), TrainingError> {

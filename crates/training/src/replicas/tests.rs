@@ -157,6 +157,45 @@ fn batch_norms_are_averaged_and_replicas_stay_equal() {
     assert!(before[name] != after[name], "{name} did not move");
 }
 
+/// The losses of one batch, seen twice within a step.
+fn seen_twice<T: Task>(run: &mut Run<T>) -> [f32; 2] {
+    [0, 1].map(|_| {
+        let batch = run.task.batches(0, 0).next().unwrap().unwrap();
+        run.task.accumulate(batch, 0).unwrap();
+        run.task.read_losses().unwrap().loss
+    })
+}
+
+#[test]
+fn every_batch_of_a_step_draws_anew() {
+    const SEQL: &str =
+        "loss={ method = \"seql\", tail = { image-count-at-most = 9 }, gamma = 0.5 }";
+    let [first, second] = seen_twice(&mut classification(1, &["gradient.accumulate=2"]));
+    assert_eq!(first, second); // without draws
+    let [first, second] = seen_twice(&mut classification(1, &[SEQL, "gradient.accumulate=2"]));
+    assert_ne!(first, second);
+    let drop = "loss={ method = \"drop-loss\", tail = { image-count-at-most = 1000 } }";
+    let overrides = ["batch_size=2", "gradient.accumulate=2", drop];
+    let mut run = detection(2, &overrides);
+    let [first, second] = seen_twice(&mut run);
+    assert_ne!(first, second);
+    run.task.step(0.05).unwrap();
+    let tensors = run.task.collect(&mut run.state).unwrap();
+    assert_eq!(tensors["loss.draws"].iter::<f32>().collect::<Vec<_>>(), [0.0, 0.0, 0.0, 2.0]);
+}
+
+/// One of the three has no image.
+#[test]
+fn all_replicas_draw_as_often() {
+    let bags = "loss={ method = \"bags\", bounds = [5], background = false }";
+    let mut run = classification(3, &["batch_size=2", "gradient.accumulate=2", bags]);
+    train(&mut run, 2);
+    for replica in run.task.replicas.all() {
+        let [(_, draws)] = replica.loss.state().try_into().unwrap();
+        assert_eq!(values(draws), [0.0, 0.0, 0.0, 2.0 * STEPS as f32]);
+    }
+}
+
 /// Of one step: after that rounding may change which regions are chosen.
 #[test]
 fn a_two_stage_detector_steps_as_one_batch() {

@@ -84,8 +84,13 @@ impl<S: SchemeStep> Task for SchemeTask<S> {
         let values = [("loss", loss.clone()), ("hits", hits)].into_iter().chain(parts);
         self.learner.window.add(values.collect(), num_images);
         self.learner.backward(loss, num_images);
-        for (own, new) in self.updates.iter_mut().zip(updates) {
-            *own = std::mem::take(own).merge(new)?;
+        let losses = [Some(&mut self.losses.main), self.losses.second.as_mut()];
+        for ((own, new), loss) in self.updates.iter_mut().zip(updates).zip(losses) {
+            let (draws, statistics) = new.split_draws();
+            *own = std::mem::take(own).merge(statistics)?;
+            if let Some(loss) = loss.filter(|_| draws > 0) {
+                loss.apply(StatisticsUpdate::Draws(draws))?;
+            }
         }
         Ok(())
     }
