@@ -252,6 +252,7 @@ fn wrong_second_stages_are_refused_before_anything_is_trained() {
         ("method = \"tau-norm\"", &[], ["stage_two.tau", "dataset.validation"]),
         ("method = \"meta-sampler\", meta_set = \"validation\"", &[], ["meta_set", "validation"]),
         ("method = \"lws\"", &[cosine], ["lws", "linear head"]),
+        ("method = \"crt\"", &["model.cam_calibration={}"], ["cam_calibration", "second stage"]),
         ("method = \"lws\"", &["loss.method=eql-v2"], ["lws", "3 columns for two classes"]),
         (
             "method = \"meta-sampler\", meta_set = \"train\", loss.method = \"eql-v2\"",

@@ -183,6 +183,11 @@ impl SecondStage {
 
     /// Whether it can follow on the first stage of this recipe.
     pub(crate) fn check_first(&self, recipe: &Recipe) -> Result<(), TrainingError> {
+        if recipe.model.cam_calibration.is_some() {
+            let problem = "not with a second stage: features are pooled by the weights of the \
+                           classifier, which a second stage changes";
+            return Err(refuse("model.cam_calibration", problem));
+        }
         let first = &recipe.model.head;
         // Losses differ in their columns whatever the number of classes.
         let columns = |loss: &ClassificationLossConfig| loss.num_logits(2);
