@@ -32,13 +32,14 @@ pub struct AdaptiveSuppressionConfig {
     pub rare_share: f64,
     /// Score that every column starts with. Default: the authors' 0.01.
     pub prior: f64,
-    /// Seed of the choice of background rows. Default: 0.
-    pub seed: u64,
+    /// Seed of the choice of background rows. Default: that of the recipe; without one 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Default for AdaptiveSuppressionConfig {
     fn default() -> Self {
-        Self { threshold: 0.7, common_share: 0.1, rare_share: 0.01, prior: 0.01, seed: 0 }
+        Self { threshold: 0.7, common_share: 0.1, rare_share: 0.01, prior: 0.01, seed: None }
     }
 }
 
@@ -87,7 +88,7 @@ impl AdaptiveSuppressionConfig {
         Ok(AdaptiveSuppressionLoss {
             shares: table(groups.iter().map(share).chain([1.0]), device),
             threshold: (self.threshold / (1.0 - self.threshold)).ln() as f32,
-            seed: self.seed,
+            seed: self.seed.unwrap_or_default(),
             draws: 0,
             prior_bias: bias_of(self.prior)?,
             layout: self.layout(groups.len()),

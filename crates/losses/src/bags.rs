@@ -31,13 +31,14 @@ pub struct BalancedGroupSoftmaxConfig {
     /// Whether two more columns decide between foreground and background. Default: true, as in the
     /// authors' detector; plain classification does without.
     pub background: bool,
-    /// Seed of the random rows. Default: 0.
-    pub seed: u64,
+    /// Seed of the random rows. Default: that of the recipe; without one 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Default for BalancedGroupSoftmaxConfig {
     fn default() -> Self {
-        Self { bounds: vec![10, 100, 1000], others_ratio: 8.0, background: true, seed: 0 }
+        Self { bounds: vec![10, 100, 1000], others_ratio: 8.0, background: true, seed: None }
     }
 }
 
@@ -97,7 +98,7 @@ impl BalancedGroupSoftmaxConfig {
             place: indices(&place, &device),
             groups,
             others_ratio: self.others_ratio,
-            seed: self.seed,
+            seed: self.seed.unwrap_or_default(),
             draws: 0,
             device,
             layout,

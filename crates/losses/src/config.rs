@@ -116,6 +116,21 @@ impl ClassificationLossConfig {
         config.ok_or_else(|| LossError::UnknownMethod { name: name.into(), known: names })
     }
 
+    /// With this seed of the random draws, unless the settings name one. Losses without draws stay.
+    #[must_use]
+    pub fn with_default_seed(mut self, default: u64) -> Self {
+        let seed = match &mut self {
+            Self::SoftmaxEqualization(config) => &mut config.seed,
+            Self::BalancedGroupSoftmax(config) => &mut config.seed,
+            Self::AdaptiveSuppression(config) => &mut config.seed,
+            Self::DropLoss(config) => &mut config.seed,
+            Self::Federated(config) => &mut config.seed,
+            _ => return self,
+        };
+        seed.get_or_insert(default);
+        self
+    }
+
     /// The classifier this loss needs.
     pub fn layout(&self, num_classes: usize) -> Layout {
         match self {
@@ -205,6 +220,22 @@ impl ClassificationLossConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_seed_of_the_settings_goes_before_that_of_the_recipe() {
+        let counts = ClassCounts::new(vec![9, 1], vec![9, 1], 10).unwrap();
+        let order = |seed| {
+            let config = BalancedGroupSoftmaxConfig { seed, ..Default::default() };
+            let config = ClassificationLossConfig::BalancedGroupSoftmax(config);
+            let loss = config.with_default_seed(5).init(&counts, &longtail_testing::device());
+            let ClassificationLoss::BalancedGroupSoftmax(loss) = loss.unwrap() else {
+                panic!("another loss")
+            };
+            loss.next_order(0, 20)
+        };
+        assert_eq!(order(None), order(Some(5)));
+        assert_ne!(order(None), order(Some(6)));
+    }
 
     #[test]
     fn every_method_is_found_by_its_name() {

@@ -30,13 +30,14 @@ pub struct DropLossConfig {
     /// Score that every class starts with. Default: 0.001, as in Equalization Loss; for few classes
     /// one over their number trains faster.
     pub prior: f64,
-    /// Seed of the random choice. Default: 0.
-    pub seed: u64,
+    /// Seed of the random choice. Default: that of the recipe; without one 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Default for DropLossConfig {
     fn default() -> Self {
-        Self { tail: TailRule::ImageFrequencyBelow(1.77e-3), prior: 0.001, seed: 0 }
+        Self { tail: TailRule::ImageFrequencyBelow(1.77e-3), prior: 0.001, seed: None }
     }
 }
 
@@ -62,7 +63,7 @@ impl DropLossConfig {
         let of_class = |&tail: &bool| f64::from(tail);
         Ok(DropLoss {
             tail: table(is_tail.iter().map(of_class).chain([0.0]), device),
-            seed: self.seed,
+            seed: self.seed.unwrap_or_default(),
             draws: 0,
             prior_bias: bias_of(self.prior)?,
             layout: self.layout(is_tail.len()),

@@ -52,14 +52,15 @@ pub struct FederatedConfig {
     pub form: FederatedForm,
     /// Score that every class starts with in the sigmoid form. Default: the authors' 0.01.
     pub prior: f64,
-    /// Seed of the draws. Default: 0.
-    pub seed: u64,
+    /// Seed of the draws. Default: that of the recipe; without one 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Default for FederatedConfig {
     fn default() -> Self {
         let form = FederatedForm::default();
-        Self { sampled_classes: 50, power: 0.5, form, prior: 0.01, seed: 0 }
+        Self { sampled_classes: 50, power: 0.5, form, prior: 0.01, seed: None }
     }
 }
 
@@ -88,7 +89,7 @@ impl FederatedConfig {
         Ok(FederatedLoss {
             weights: counts.image_counts().iter().map(weight).collect(),
             sampled_classes: self.sampled_classes,
-            seed: self.seed,
+            seed: self.seed.unwrap_or_default(),
             draws: 0,
             prior_bias: (self.form == FederatedForm::Sigmoid).then_some(prior_bias),
             device: device.clone().without_autodiff(),

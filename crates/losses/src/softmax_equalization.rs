@@ -34,13 +34,14 @@ pub struct SoftmaxEqualizationConfig {
     /// Probability that a tail class is left out of a row. Default: the paper's 0.9 for
     /// ImageNet-LT.
     pub gamma: f64,
-    /// Seed of the random masks. Default: 0.
-    pub seed: u64,
+    /// Seed of the random masks. Default: that of the recipe; without one 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Default for SoftmaxEqualizationConfig {
     fn default() -> Self {
-        Self { tail: TailRule::ImageFrequencyBelow(4.3e-4), gamma: 0.9, seed: 0 }
+        Self { tail: TailRule::ImageFrequencyBelow(4.3e-4), gamma: 0.9, seed: None }
     }
 }
 
@@ -77,7 +78,7 @@ impl SoftmaxEqualizationConfig {
             is_tail: is_tail.to_vec(),
             tail: table(is_tail.iter().map(|&tail| f64::from(tail)), device),
             gamma: self.gamma,
-            seed: self.seed,
+            seed: self.seed.unwrap_or_default(),
             draws: 0,
             device: device.clone().without_autodiff(),
             layout: self.layout(is_tail.len()),

@@ -128,7 +128,8 @@ impl ClassificationTask {
             return Err(TrainingError::Replicas { problem: "there is none".into() });
         };
         recipe.precision.check(main)?;
-        let loss = recipe.loss.init(&counts, main)?;
+        let config = recipe.loss.clone().with_default_seed(recipe.seed);
+        let loss = config.init(&counts, main)?;
         if recipe.stage_two.is_none() {
             // A calibration that does not fit is refused before training.
             calibration::fitted(recipe.calibration.as_ref(), &counts, &loss, main)?;
@@ -138,7 +139,7 @@ impl ClassificationTask {
         let precision = recipe.precision;
         let main = ClassificationReplica { learner, loss, precision, update: None };
         let other = |device: &Device| -> Result<ClassificationReplica, TrainingError> {
-            let loss = recipe.loss.init(&counts, device)?;
+            let loss = config.init(&counts, device)?;
             let learner = main.learner.replica(device);
             Ok(ClassificationReplica { learner, loss, precision, update: None })
         };

@@ -45,7 +45,8 @@ pub struct Recipe {
     /// What reports call the run. Default: the method of the loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Key of first weights, sample order and augmentation. Default: 0.
+    /// Key of first weights, sample order, augmentation and, unless it has its own, of the random
+    /// draws of the loss. Default: 0.
     #[serde(default)]
     pub seed: u64,
     /// Images per batch.

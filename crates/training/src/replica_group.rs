@@ -114,7 +114,8 @@ mod tests {
     fn devices_that_cannot_reduce_are_refused() {
         let device = device();
         assert_eq!(ReplicaDevices::new(&device, &[]).unwrap().devices.len(), 1);
-        let error = ReplicaDevices::new(&device, std::slice::from_ref(&device)).unwrap_err().to_string();
+        let error =
+            ReplicaDevices::new(&device, std::slice::from_ref(&device)).unwrap_err().to_string();
         assert!(error.contains("named twice"), "{error}");
     }
 }

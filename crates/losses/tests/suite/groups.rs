@@ -15,8 +15,12 @@ const NUM_ROWS: usize = 12;
 const LABELS: [usize; NUM_ROWS] = [0, 5, 2, 5, 5, 3, 5, 5, 0, 5, 5, 5];
 
 fn make(others_ratio: f64, seed: u64) -> BalancedGroupSoftmaxLoss {
-    let config =
-        BalancedGroupSoftmaxConfig { bounds: vec![20], others_ratio, background: true, seed };
+    let config = BalancedGroupSoftmaxConfig {
+        bounds: vec![20],
+        others_ratio,
+        background: true,
+        seed: Some(seed),
+    };
     config.init(&counts(), &device()).unwrap()
 }
 

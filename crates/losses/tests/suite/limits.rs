@@ -92,7 +92,8 @@ fn without_tail_eql_is_sigmoid_cross_entropy() {
 #[test]
 fn seql_masks_are_drawn_by_seed_and_draw() {
     let is_tail = [false, true, true, false, true];
-    let config = |gamma, seed| SoftmaxEqualizationConfig { gamma, seed, ..Default::default() };
+    let config =
+        |gamma, seed| SoftmaxEqualizationConfig { gamma, seed: Some(seed), ..Default::default() };
     let make = |gamma, seed| config(gamma, seed).init_with_tail(&is_tail, &device()).unwrap();
     // gamma = 1 takes every tail class whatever the seed, and no head class.
     let all: Vec<f32> = is_tail.repeat(3).into_iter().map(f32::from).collect();

@@ -164,7 +164,7 @@ fn acsl_chooses_rows_by_group() {
 fn federated_loss_counts_so_many_classes() {
     let images: Vec<u64> = (0..40).map(|class| 1 + class * class).collect();
     let counts = ClassCounts::new(images.clone(), images.clone(), 2000).unwrap();
-    let config = FederatedConfig { sampled_classes: 12, seed: 7, ..Default::default() };
+    let config = FederatedConfig { sampled_classes: 12, seed: Some(7), ..Default::default() };
     let mut loss = config.init(&counts, &device()).unwrap();
     let counted = |loss: &dyn LossMethod, labels: &[usize]| -> Vec<usize> {
         let logits = tracked(&vec![0.0; 40 * labels.len()], labels.len());

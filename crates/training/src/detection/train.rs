@@ -115,7 +115,8 @@ impl Setting {
     }
 
     fn fresh_detector(&self, recipe: &DetectionRecipe) -> Result<Detector, TrainingError> {
-        let loss = recipe.loss.init(&self.counts, &self.device)?;
+        let loss = recipe.loss.clone().with_default_seed(recipe.seed);
+        let loss = loss.init(&self.counts, &self.device)?;
         let mut detector = recipe.model.init(loss, recipe.seed, &self.device)?;
         detector.calibrate(recipe.calibration.as_ref(), &self.counts)?;
         Ok(detector)

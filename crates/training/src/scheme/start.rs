@@ -50,7 +50,7 @@ impl SchemeStart {
         let device = device.clone().autodiff();
         let data = recipe.dataset.load()?;
         let counts = data.train.class_counts()?;
-        let main = recipe.final_loss().init(&counts, &device)?;
+        let main = recipe.final_loss().with_default_seed(recipe.seed).init(&counts, &device)?;
         calibration::fitted(recipe.calibration.as_ref(), &counts, &main, &device)?;
         let config = recipe.final_model();
         let model = config.init(main.num_logits(), main.prior_bias(), recipe.seed, &device)?;

@@ -19,7 +19,7 @@ impl SchemeStart {
     /// Adds the second head, of the kind of the first, and its loss.
     pub(super) fn two_heads(&mut self) -> Result<TwoHeads, TrainingError> {
         let (recipe, device) = (&self.recipe, &self.device);
-        let loss = recipe.loss.init(&self.counts, device)?;
+        let loss = recipe.loss.clone().with_default_seed(recipe.seed).init(&self.counts, device)?;
         let init = WeightInit::new(recipe.seed, device).child("second_head");
         let num_features = self.model.num_features();
         let (num_logits, bias) = (loss.num_logits(), loss.prior_bias());
