@@ -78,6 +78,16 @@ pub enum TrainingError {
         /// What is missing.
         problem: String,
     },
+    /// A run to build on that was stopped before its end.
+    #[error(
+        "the run in {} is not finished, there is no report.json: resume it, or name one of its \
+         checkpoints",
+        path.display()
+    )]
+    NotFinished {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A checkpoint that is damaged or no checkpoint at all.
     #[error("checkpoint {}: {problem}", path.display())]
     Checkpoint {

@@ -124,6 +124,17 @@ pub(crate) fn find_checkpoint(path: &Path) -> Result<PathBuf, TrainingError> {
     Err(TrainingError::NoRun { path: path.to_path_buf(), problem })
 }
 
+/// Refuses the folder of a run that was stopped before its end; a checkpoint may be of any step.
+/// # Errors
+/// If the folder has a checkpoint and no report.
+pub(crate) fn check_finished(path: &Path) -> Result<(), TrainingError> {
+    let is_stopped = path.join("last.safetensors").exists() && !path.join("report.json").exists();
+    match is_stopped {
+        true => Err(TrainingError::NotFinished { path: path.to_path_buf() }),
+        false => Ok(()),
+    }
+}
+
 /// Refuses to go on with another recipe than the one that a file was made with.
 pub(crate) fn same_run<R: RecipeForm>(
     path: &Path,

@@ -308,6 +308,10 @@ fn what_does_not_fit_is_refused_by_name() {
         |path: &Path| format!("scheme={{ kind = \"self-distillation\", teacher = {path:?} }}");
     let message = place.refusal(&[soft(&place.path("nowhere")).as_str()]);
     assert!(message.contains("nowhere"), "{message}");
+    let stopped = place.path("halfway");
+    train(&place.recipe(&[]), &device(), &place.options("halfway", false, true)).unwrap();
+    let message = place.refusal(&[soft(&stopped).as_str()]);
+    assert!(message.contains("halfway") && message.contains("not finished"), "{message}");
     for folder in ["train", "test"] {
         fs::rename(data.join(folder).join("red"), data.join(folder).join("violet")).unwrap();
     }

@@ -295,6 +295,25 @@ fn wrong_second_stages_are_refused_before_anything_is_trained() {
 }
 
 #[test]
+fn a_run_that_was_stopped_is_no_base_but_its_checkpoint_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_images(&data);
+    let (base, out) = (folder.path().join("base"), folder.path().join("out"));
+    let first = recipe(&data, &["epochs=1"]);
+    let stopped = train(&first, &device(), &options(&base, false, true)).unwrap();
+    assert!(matches!(stopped, Outcome::Interrupted { step: 1 }), "{stopped:?}");
+    let run = |base: &Path| {
+        let text = format!("task = \"classifier\"\nbase = {base:?}\nstage_two.method = \"ncm\"");
+        let recipe = ClassifierRecipe::parse("test", &text, &[""; 0]).unwrap();
+        train_classifier(&recipe, &device(), &options(&out, false, false))
+    };
+    let error = run(&base).unwrap_err().to_string();
+    assert!(error.contains("not finished") && error.contains("base") && !out.exists(), "{error}");
+    finished(run(&base.join("last.safetensors")).unwrap());
+}
+
+#[test]
 fn defaults_are_those_of_the_released_codes() {
     let text = "task = \"classifier\"\nbase = \"x\"\nstage_two = { method = \"METHOD\" }";
     let resolved = |method: &str| {

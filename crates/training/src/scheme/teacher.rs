@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::recipe_file::refuse;
+use crate::run_folder::check_finished;
 use crate::trained::TrainedModel;
 
 /// The path of a run, with the seed in place of `{seed}`.
@@ -26,6 +27,7 @@ pub(super) fn load(
     device: &Device,
 ) -> Result<TrainedModel, TrainingError> {
     let path = with_seed(path, recipe.seed);
+    check_finished(&path)?;
     let teacher = TrainedModel::load(&path, &[""; 0], device)?;
     let own = recipe.transforms.test_pipeline()?.normalize();
     let other = teacher.recipe().transforms.test_pipeline()?.normalize();

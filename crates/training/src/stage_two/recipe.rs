@@ -37,7 +37,7 @@ pub struct ClassifierRecipe {
     /// Key of first weights, sample order and augmentation. Default: 0.
     #[serde(default)]
     pub seed: u64,
-    /// The finished run: its folder or a checkpoint. `{seed}` stands for the seed.
+    /// The finished run: its folder, or a checkpoint of any step. `{seed}` stands for the seed.
     pub base: PathBuf,
     /// What is done with its features.
     pub stage_two: SecondStage,

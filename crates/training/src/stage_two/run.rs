@@ -16,7 +16,7 @@ use crate::checkpoint::RunState;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::run::{Plan, Run};
-use crate::run_folder::{RunFolder, Start};
+use crate::run_folder::{RunFolder, Start, check_finished};
 use crate::task::Task;
 use crate::threads::use_threads;
 use crate::train::{Outcome, TrainOptions, train};
@@ -28,13 +28,15 @@ use crate::trained::TrainedModel;
 /// [`evaluate`](crate::evaluate) and [`predict`](crate::predict) need nothing else. It takes one
 /// device: [`TrainOptions::replicas`] are not used.
 /// # Errors
-/// As [`train`], and if the finished run cannot be read or is not of this data set.
+/// As [`train`], and if the finished run cannot be read, is a folder without report, or is not of
+/// this data set.
 pub fn train_classifier(
     recipe: &ClassifierRecipe,
     device: &Device,
     options: &TrainOptions,
 ) -> Result<Outcome, TrainingError> {
     recipe.check()?;
+    check_finished(&recipe.base())?;
     let trained = TrainedModel::load(&recipe.base(), &[""; 0], device)?;
     train_classifier_on(&trained, recipe, options)
 }
