@@ -295,6 +295,29 @@ fn wrong_second_stages_are_refused_before_anything_is_trained() {
 }
 
 #[test]
+fn one_recipe_of_both_stages_is_two_recipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_images(&data);
+    let both = format!("stage_two={{ method = \"crt\", {SHORT} }}");
+    let both = recipe(&data, &["epochs=1", "seed=5", both.as_str()]);
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    finished(train(&both, &device(), &options(&one, false, false)).unwrap());
+    let base = one.join("stage_one");
+    let text = format!(
+        "task = \"classifier\"\nseed = 5\nbase = {base:?}\nstage_two = {{ method = \"crt\", {SHORT} }}"
+    );
+    let second = ClassifierRecipe::parse("test", &text, &[""; 0]).unwrap();
+    finished(train_classifier(&second, &device(), &options(&two, false, false)).unwrap());
+    let read = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(read(&one) == read(&two));
+    let other = folder.path().join("other");
+    let second = ClassifierRecipe { seed: 6, ..second };
+    finished(train_classifier(&second, &device(), &options(&other, false, false)).unwrap());
+    assert!(read(&one) != read(&other), "the seed counts");
+}
+
+#[test]
 fn a_run_that_was_stopped_is_no_base_but_its_checkpoint_is() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

@@ -34,7 +34,8 @@ pub struct ClassifierRecipe {
     /// What reports call the run. Default: the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Key of first weights, sample order and augmentation. Default: 0.
+    /// Key of first weights, sample order and augmentation; with the seed of `base`, the result is
+    /// that of one recipe of both stages. Default: 0.
     #[serde(default)]
     pub seed: u64,
     /// The finished run: its folder, or a checkpoint of any step. `{seed}` stands for the seed.
@@ -95,7 +96,7 @@ impl ClassifierRecipe {
     pub(crate) fn whole(&self, base: &Recipe) -> Recipe {
         Recipe {
             name: self.name.clone(),
-            seed: self.seed,
+            seed: self.seed.wrapping_add(1), // as in a recipe of both stages
             model: base.final_model(),
             loss: base.final_loss(),
             scheme: Scheme::default(),
