@@ -278,6 +278,16 @@ fn wrong_second_stages_are_refused_before_anything_is_trained() {
             ["optimizer.kind", "sgd"],
         ),
         (
+            "method = \"meta-sampler\", meta_set = \"train\", init_power = 1.5",
+            &[],
+            ["stage_two.init_power", "1.5 is not in [0, 1]"],
+        ),
+        (
+            "method = \"meta-sampler\", meta_set = \"train\", init_power = -0.1",
+            &[],
+            ["stage_two.init_power", "-0.1"],
+        ),
+        (
             "method = \"classifier\", start = \"learned\", head.kind = \"cosine\"",
             &[],
             ["stage_two.start", "another"],

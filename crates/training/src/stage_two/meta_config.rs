@@ -38,6 +38,7 @@ pub struct MetaSamplerConfig {
     pub rate_lr: f64,
     /// Rates begin with `frequency^-init_power`, brought to a mean of about one half. Default: 0,
     /// every image at the same rate, the authors' for CIFAR; 0.1 for ImageNet-LT, 0.3 for Places-LT.
+    /// At most 1, every class at the same rate.
     #[serde(default)]
     pub init_power: f64,
     /// The loss of the classifier. Default: Balanced Softmax.
@@ -78,8 +79,8 @@ impl MetaSamplerConfig {
             self.meta_batch_size.map(|size| size as u64),
         )])?;
         check_rate_lr("stage_two.rate_lr", self.rate_lr)?;
-        if !self.init_power.is_finite() {
-            let problem = format!("{} is not a number", self.init_power);
+        if !(0.0..=1.0).contains(&self.init_power) {
+            let problem = format!("{} is not in [0, 1]", self.init_power);
             return Err(refuse("stage_two.init_power", problem));
         }
         if !matches!(self.training.optimizer, OptimizerConfig::Sgd { .. }) {
