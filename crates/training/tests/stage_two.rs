@@ -328,6 +328,44 @@ fn one_recipe_of_both_stages_is_two_recipes() {
 }
 
 #[test]
+fn a_calibration_is_that_of_the_second_stage() {
+    let strong = "{ method = \"logit-adjustment\", tau = 50.0 }";
+    let base = Base::new(&["epochs=1", &format!("calibration={strong}")]);
+    let stage = "method = \"tau-norm\", tau.fixed = 0.0";
+    let plain = base.run("plain", stage);
+    let recipe = base.recipe(stage, &[&format!("calibration={strong}")]);
+    let out = base.folder.path().join("calibrated");
+    let calibrated = finished(
+        train_classifier_on(&base.trained, &recipe, &options(&out, false, false)).unwrap(),
+    );
+    // So strong a calibration gives the rarest class to every image.
+    assert_eq!(calibrated.confusion.predicted_totals(), [0, 0, 18]);
+    assert_ne!(plain.confusion.predicted_totals(), [0, 0, 18]);
+    let again = evaluate(&out, &[""; 0], &device()).unwrap();
+    assert_eq!(again.confusion, calibrated.confusion);
+}
+
+#[test]
+fn a_calibration_that_does_not_fit_the_second_stage_is_refused_before_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_images(&data);
+    let stage = format!("method = \"classifier\", loss.method = \"balanced-sigmoid\", {SHORT}");
+    let stage = format!("stage_two={{ {stage} }}");
+    let both = recipe(&data, &["epochs=1", "calibration.method=norcal", &stage]);
+    let out = folder.path().join("out");
+    let error = train(&both, &device(), &options(&out, false, false)).unwrap_err().to_string();
+    assert!(error.contains("balanced-sigmoid") && !out.exists(), "{error}");
+    // On a finished run, before anything is written.
+    let base = Base::new(&["epochs=1"]);
+    let stage = "method = \"ncm\"";
+    let recipe = base.recipe(stage, &["calibration={ method = \"norcal\", gamma = -1.0 }"]);
+    let error = train_classifier_on(&base.trained, &recipe, &options(&out, false, false));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("calibration.gamma = -1") && !out.exists(), "{error}");
+}
+
+#[test]
 fn a_run_that_was_stopped_is_no_base_but_its_checkpoint_is() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

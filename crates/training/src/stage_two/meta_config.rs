@@ -38,7 +38,7 @@ pub struct MetaSamplerConfig {
     pub rate_lr: f64,
     /// Rates begin with `frequency^-init_power`, brought to a mean of about one half. Default: 0,
     /// every image at the same rate, the authors' for CIFAR; 0.1 for ImageNet-LT, 0.3 for Places-LT.
-    /// At most 1, every class at the same rate.
+    /// At most 1: classes equally often.
     #[serde(default)]
     pub init_power: f64,
     /// The loss of the classifier. Default: Balanced Softmax.

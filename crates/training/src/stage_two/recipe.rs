@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use longtail_losses::CalibrationConfig;
 use serde::{Deserialize, Serialize};
 
 use super::config::SecondStage;
@@ -13,7 +14,7 @@ use crate::settings::RunConfig;
 
 /// A second stage on the features of a finished run: many methods can share one backbone.
 ///
-/// Data, transforms, backbone and evaluation are those of that run.
+/// Data, transforms, backbone and evaluation are those of that run; its calibration is not.
 ///
 /// ```
 /// use longtail_training::ClassifierRecipe;
@@ -42,6 +43,10 @@ pub struct ClassifierRecipe {
     pub base: PathBuf,
     /// What is done with its features.
     pub stage_two: SecondStage,
+    /// Corrects the scores for the class counts at test time, as in a [`Recipe`]; that of `base`
+    /// does not act here. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationConfig>,
     /// What changes how a run is carried out, but not what it computes.
     #[serde(default)]
     pub run: RunConfig,
@@ -101,6 +106,7 @@ impl ClassifierRecipe {
             loss: base.final_loss(),
             scheme: Scheme::default(),
             stage_two: Some(self.stage_two.clone()),
+            calibration: self.calibration,
             run: self.run,
             ..base.clone()
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use longtail_eval::ClassificationReport;
+use longtail_types::ClassCounts;
 
 use super::config::{CrtConfig, LwsConfig, RetrainConfig, SecondStage};
 use super::fitted::FittedTask;
@@ -12,6 +13,7 @@ use super::meta_task::MetaSamplerTask;
 use super::recipe::ClassifierRecipe;
 use super::retrain::RetrainTask;
 use super::start::Base;
+use crate::calibration;
 use crate::checkpoint::RunState;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
@@ -74,6 +76,10 @@ pub(crate) fn two_stages(
     finished: Option<&Path>,
 ) -> Result<Outcome, TrainingError> {
     let first = recipe.first_stage();
+    if recipe.calibration.is_some() {
+        let counts = recipe.dataset.load()?.train.class_counts()?;
+        check_calibration(recipe, &counts, device)?;
+    }
     // The folder is taken before the first stage begins.
     let (folder, start) = RunFolder::open(&options.out, recipe, options.resume)?;
     let own = folder.stage_one();
@@ -129,6 +135,7 @@ fn second_stage(
         let path = place.0.path().to_path_buf();
         return Err(TrainingError::OtherRun { path, differences });
     }
+    check_calibration(&whole, &counts, &trained.device())?;
     let device = trained.device().autodiff();
     let base = Base {
         recipe: whole,
@@ -159,6 +166,17 @@ fn second_stage(
         }
         SecondStage::Ncm(config) => carry_out(FittedTask::ncm(&base, config)?, state, start, place),
     }
+}
+
+/// Whether the calibration fits the loss of the last stage, before there is anything to calibrate.
+fn check_calibration(
+    recipe: &Recipe,
+    counts: &ClassCounts,
+    device: &Device,
+) -> Result<(), TrainingError> {
+    let Some(config) = &recipe.calibration else { return Ok(()) };
+    let loss = recipe.final_loss().init(counts, device)?;
+    calibration::fitted(Some(config), counts, &loss, device).map(|_| ())
 }
 
 fn carry_out<T: Task<Report = ClassificationReport>>(
