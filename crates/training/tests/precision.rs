@@ -69,3 +69,29 @@ fn a_detector() {
     };
     assert_near(&run("f32"), &run("bf16"));
 }
+
+#[test]
+fn a_last_layer_by_meta_reweighter() {
+    if !device().supports_dtype(FloatDType::BF16) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let first = [
+        "loss={ method = \"binary-cross-entropy\" }",
+        "iterations=1",
+        "run={ workers = 1, log_every = 1 }",
+    ];
+    let run = |precision: &str| {
+        let out = folder.path().join(precision);
+        let stage = "stage_two={ iterations = 2, meta_reweighter = {} }".to_string();
+        let precision = format!("precision={precision}");
+        let overrides = first.map(str::to_string).into_iter().chain([stage, precision]);
+        let text = include_str!("tiny_detector.toml");
+        let recipe = DetectionRecipe::parse("tiny", text, &overrides.collect::<Vec<_>>()).unwrap();
+        train_detector(&recipe, &device(), &options(&out)).unwrap();
+        curve(&out)
+    };
+    let (single, half) = (run("f32"), run("bf16"));
+    assert_eq!(single.len(), 2, "of the second stage");
+    assert_near(&single, &half);
+}

@@ -1,6 +1,6 @@
 //! The weights of Meta Reweighter and their gradient.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use longtail_losses::{
     Background, BinaryCrossEntropyConfig, ClassificationLoss, ClassificationLossConfig, RowLabels,
 };
@@ -68,7 +68,7 @@ pub(super) struct RegionRows {
 impl RegionRows {
     pub(super) fn new(rows: ClassifierRows, num_classes: usize) -> Self {
         let ClassifierRows { vectors, mut labels } = rows;
-        let vectors = vectors.without_autodiff();
+        let vectors = vectors.without_autodiff().cast(FloatDType::F32);
         let device = vectors.device();
         let num_regions = labels.len();
         let num_foreground = labels.iter().filter(|&&label| label < num_classes).count();

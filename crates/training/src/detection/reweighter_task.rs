@@ -33,6 +33,7 @@ use crate::optimizer_config::OptimizerConfig;
 use crate::recipe_file::refuse;
 use crate::run::Plan;
 use crate::run_folder::RunFolder;
+use crate::settings::Precision;
 use crate::task::{Summary, Task};
 use crate::tensors::NamedTensors;
 use crate::window::Window;
@@ -45,6 +46,7 @@ use crate::window::Window;
 /// code does the same, but runs the batch a second time for the step, with other regions.
 pub(super) struct ReweighterTask {
     seed: u64,
+    precision: Precision,
     loader: DetectionLoader,
     meta: Arc<DetectionLoader>,
     test: DetectionTestSet,
@@ -129,6 +131,7 @@ impl ReweighterTask {
         device: &Device,
     ) -> Result<(Self, Plan), TrainingError> {
         layer_of(&detector)?;
+        recipe.precision.check(device)?;
         let train = Arc::new(data.train);
         let pipeline = recipe.transforms.train_pipeline()?;
         let main = loader_config(recipe);
@@ -148,6 +151,7 @@ impl ReweighterTask {
         let rates = vec![0.5; counts.num_classes()];
         let task = Self {
             seed: recipe.seed,
+            precision: recipe.precision,
             loader,
             meta: Arc::new(meta),
             test: DetectionTestSet::new(recipe, data.val, counts)?,
@@ -166,9 +170,10 @@ impl ReweighterTask {
         losses.into_iter().next().ok_or_else(no_box_head)
     }
 
-    /// What the last layer sees of a batch.
+    /// What the last layer, which is trained in single precision, sees of a batch.
     fn rows(&self, batch: &DetectionBatch, key: u64) -> Result<RegionRows, TrainingError> {
-        let images = batch.to_device(&self.learner.device().clone().without_autodiff());
+        let mut images = batch.to_device(&self.learner.device().clone().without_autodiff());
+        images.images = self.precision.cast(images.images);
         let key = StepKey { seed: self.seed, step: key, first_image: 0 };
         let rows = rcnn(&self.frozen)?.classifier_rows(&images, &batch.targets, key)?;
         Ok(RegionRows::new(rows, self.learner.model.num_classes()))
