@@ -8,7 +8,7 @@ pub use crate::composed_roi_align::roi_align;
 pub use crate::composed_sigmoid_loss::{
     sigmoid_error_counts, sigmoid_loss, sigmoid_loss_with_sums,
 };
-pub use crate::composed_softmax_loss::softmax_loss;
+pub use crate::composed_softmax_loss::{grouped_softmax_loss, softmax_loss};
 use crate::precision::{cast, to_single};
 use crate::{BatchNormOutput, ConvOptions, SgdTerms};
 

@@ -1,8 +1,8 @@
-//! Composed form of the softmax loss.
+//! Composed form of the softmax losses.
 
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 
-use crate::{SeesawShift, Shift, SoftmaxTerms};
+use crate::{ColumnGroups, SeesawShift, Shift, SoftmaxTerms};
 
 /// Far below any logit: `e` to this power is 0 in f32.
 const LEFT_OUT: f32 = -1e7;
@@ -82,4 +82,37 @@ fn log_factors(seesaw: SeesawShift, logits: Tensor<2>, labels: Tensor<1, Int>) -
     let of_label = log_scores.clone().gather(1, labels.unsqueeze_dim(1));
     let compensation = (log_scores - of_label.clamp_min(seesaw.log_epsilon)).clamp_min(0.0);
     mitigation + compensation * seesaw.q
+}
+
+/// Composed form of [`grouped_softmax_loss`](crate::grouped_softmax_loss).
+pub fn grouped_softmax_loss(
+    logits: Tensor<2>,
+    labels: Tensor<1, Int>,
+    groups: ColumnGroups,
+    weights: Tensor<2>,
+) -> Tensor<1> {
+    one_by_one(logits, labels, groups, weights, softmax_loss)
+}
+
+/// A softmax loss of each group, in which the other columns are left out.
+pub(crate) fn one_by_one(
+    logits: Tensor<2>,
+    labels: Tensor<1, Int>,
+    groups: ColumnGroups,
+    weights: Tensor<2>,
+    loss: fn(Tensor<2>, Tensor<1, Int>, SoftmaxTerms) -> Tensor<1>,
+) -> Tensor<1> {
+    let shifts: Tensor<2> = (1.0 - groups.members) * LEFT_OUT;
+    let of_group = |group: usize| {
+        let row = |values: &Tensor<2>| values.clone().narrow(0, group, 1).squeeze_dim::<1>(0);
+        let targets = groups.targets.clone().narrow(0, group, 1).squeeze_dim::<1>(0);
+        let terms = SoftmaxTerms {
+            shift: Some(Shift::PerColumn(row(&shifts))),
+            row_weights: Some(row(&weights)),
+            ..Default::default()
+        };
+        loss(logits.clone(), targets.select(0, labels.clone()), terms)
+    };
+    let [num_groups, _] = weights.dims();
+    (1..num_groups).fold(of_group(0), |losses, group| losses + of_group(group))
 }

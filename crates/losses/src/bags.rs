@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     LossError, LossMethod, Reduction, RowLabels, StatisticsUpdate,
-    bags_groups::{Members, Part},
+    bags_groups::{Competition, Members},
     draws::{draws_state, load_draws},
     error::check_parameter,
     layout::{Background, Layout},
@@ -73,9 +73,10 @@ impl BalancedGroupSoftmaxConfig {
         let groups: Vec<usize> = counts.iter().map(|&count| group_of(count)).collect();
         let layout = self.layout(counts.len());
         let num_logits = layout.num_logits();
-        let members =
-            (0..layout.num_groups()).map(|group| Members::new(group, &groups, num_logits, &device));
+        let members = (0..layout.num_groups()).map(|group| Members::new(group, &groups, &device));
         let members: Vec<Members> = members.filter(|group| group.num_classes > 0).collect();
+        let used: Vec<usize> = members.iter().map(|group| group.index).collect();
+        let competition = Competition::new(&used, &groups, num_logits, self.background, &device);
         let is_own = members.iter().flat_map(|group| {
             (0..=groups.len()).map(|class| f64::from(groups.get(class) == Some(&group.index)))
         });
@@ -85,16 +86,10 @@ impl BalancedGroupSoftmaxConfig {
             groups.iter().enumerate().filter(|&(_, &g)| g == group.index).map(|(class, _)| class)
         });
         in_order.enumerate().for_each(|(position, class)| place[class] = position);
-        let background = self.background.then(|| {
-            let (foreground, background) = (num_logits - 2, num_logits - 1);
-            let mut targets = vec![foreground; groups.len()];
-            targets.push(background);
-            Part::new(&[foreground, background], num_logits, &targets, &device)
-        });
         Ok(BalancedGroupSoftmaxLoss {
             members,
             is_own,
-            background,
+            competition,
             place: indices(&place, &device),
             groups,
             others_ratio: self.others_ratio,
@@ -134,7 +129,7 @@ impl BalancedGroupSoftmaxConfig {
 pub struct BalancedGroupSoftmaxLoss {
     members: Vec<Members>,
     is_own: Tensor<2>, // whether a label is of a group's classes, [members, num_classes + 1]
-    background: Option<Part>,
+    competition: Competition,
     place: Tensor<1, Int>, // of each class, when the groups' classes stand one after the other
     #[module(skip)]
     groups: Vec<usize>, // of each class
@@ -217,23 +212,14 @@ impl LossMethod for BalancedGroupSoftmaxLoss {
             Some(kept) => kept.without_autodiff(),
             None => Tensor::ones([num_rows], &labels.device()),
         };
-        // Groups, then background.
-        let weights = vec![self.weights(labels.clone(), kept.clone()), kept.unsqueeze()];
-        let weights = reduced(Tensor::cat(weights, 0), reduction)?;
-        let parts = self.members.iter().map(|group| &group.part).chain(&self.background);
-        let losses: Vec<Tensor<1>> = parts
-            .enumerate()
-            .map(|(index, part)| {
-                let weights = weights.clone().narrow(0, index, 1).squeeze_dim::<1>(0);
-                part.losses(rows.logits.clone(), labels.clone(), weights)
-            })
-            .collect();
-        let losses = losses.into_iter().reduce(|sum, losses| sum + losses);
-        let update = StatisticsUpdate::Draws(1);
-        match losses {
-            Some(losses) => Ok(LossOutput { loss: rows.reduce(losses, reduction), update }),
-            None => rows.empty_output(reduction),
+        let mut weights = vec![self.weights(labels.clone(), kept.clone())];
+        if self.layout.background() == Background::Objectness {
+            weights.push(kept.unsqueeze());
         }
+        let weights = reduced(Tensor::cat(weights, 0), reduction)?;
+        let groups = self.competition.groups();
+        let loss = rows.grouped_softmax(labels, groups, weights, reduction);
+        Ok(LossOutput { loss, update: StatisticsUpdate::Draws(1) })
     }
 
     fn scores(&self, logits: Tensor<2>) -> Result<Tensor<2>, LossError> {

@@ -5,7 +5,8 @@ use burn::{
     tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData},
 };
 use longtail_kernels::{
-    Labels, SigmoidTerms, SoftmaxTerms, sigmoid_loss, sigmoid_loss_with_sums, softmax_loss,
+    ColumnGroups, Labels, SigmoidTerms, SoftmaxTerms, grouped_softmax_loss, sigmoid_loss,
+    sigmoid_loss_with_sums, softmax_loss,
 };
 
 use crate::{
@@ -225,8 +226,16 @@ impl Rows {
         Ok((reduce(losses, self.is_invalid, reduction), of_rows))
     }
 
-    /// Losses of the rows that were computed elsewhere and are weighted for their sum already.
-    pub(crate) fn reduce(self, losses: Tensor<1>, reduction: Reduction) -> Tensor<1> {
+    /// Softmax loss of groups of columns, where there is a row; the weights `[groups, rows]` are
+    /// those of the sum already.
+    pub(crate) fn grouped_softmax(
+        self,
+        labels: Tensor<1, Int>,
+        groups: ColumnGroups,
+        weights: Tensor<2>,
+        reduction: Reduction,
+    ) -> Tensor<1> {
+        let losses = grouped_softmax_loss(self.logits, labels, groups, weights);
         reduce(losses, self.is_invalid, reduction)
     }
 

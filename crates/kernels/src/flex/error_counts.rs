@@ -3,10 +3,10 @@
 
 use super::focal::{Focal, bin, focal_loss};
 #[cfg(target_arch = "x86_64")]
-use super::lanes::Avx2Lanes;
+use super::lanes::{Avx2Lanes, Avx512Lanes};
 use super::lanes::{LANES, Lanes, PortableLanes};
 use super::loss::Rows;
-use super::parallel::{Target, for_each};
+use super::parallel::{Target, for_each_row_block};
 use super::sigmoid_targets::Targets;
 use super::simd::{Isa, isa};
 
@@ -27,7 +27,7 @@ impl ErrorCounts<'_> {
         let num_blocks = rows.num_rows.div_ceil(block);
         let mut counts = vec![0.0_f32; num_blocks * num_bins];
         let target = Target::new(&mut counts);
-        for_each(num_blocks, |index| {
+        for_each_row_block(num_blocks, |index| {
             let of_block = index * block..rows.num_rows.min((index + 1) * block);
             // A lane has counts of its own: no entry waits for the one before it.
             let mut lanes = vec![0_u64; num_bins * LANES];
@@ -35,7 +35,9 @@ impl ErrorCounts<'_> {
             unsafe {
                 match isa() {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 | Isa::Avx512 => self.block_avx2(of_block, &mut lanes),
+                    Isa::Avx512 => self.block_avx512(of_block, &mut lanes),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => self.block_avx2(of_block, &mut lanes),
                     Isa::Portable => self.block::<PortableLanes>(of_block, &mut lanes),
                 }
             }
@@ -55,6 +57,12 @@ impl ErrorCounts<'_> {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn block_avx2(&self, rows: std::ops::Range<usize>, counts: &mut [u64]) {
         unsafe { self.block::<Avx2Lanes>(rows, counts) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn block_avx512(&self, rows: std::ops::Range<usize>, counts: &mut [u64]) {
+        unsafe { self.block::<Avx512Lanes>(rows, counts) }
     }
 
     #[inline(always)]

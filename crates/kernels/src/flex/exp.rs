@@ -139,4 +139,15 @@ mod tests {
         assert!(errors.iter().all(|&error| error < 5e-7), "{errors:?}");
         limits::<crate::flex::lanes::Avx2Lanes>();
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn avx512_arithmetic_is_accurate() {
+        if crate::flex::simd::isa() != crate::flex::simd::Isa::Avx512 {
+            return;
+        }
+        let errors = errors::<crate::flex::lanes::Avx512Lanes>();
+        assert!(errors.iter().all(|&error| error < 5e-7), "{errors:?}");
+        limits::<crate::flex::lanes::Avx512Lanes>();
+    }
 }

@@ -1,23 +1,23 @@
-//! Eight values at a time, with the arithmetic that the losses need.
+//! Sixteen values at a time, with the arithmetic that the losses need.
 #![allow(unsafe_code, reason = "vector intrinsics")]
 
 /// Values of a vector.
-pub(super) const LANES: usize = 8;
+pub(super) const LANES: usize = 16;
 /// Adding it to a float of moderate size rounds to whole numbers, found in the lowest bits.
 pub(super) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 
-/// Eight values.
+/// Sixteen values.
 ///
 /// # Safety
-/// Every method needs the instruction set of the implementing type; loads and stores need eight
-/// valid values at the pointer (`count` of them where there is a count), without alignment.
+/// Every method needs the instruction set of the implementing type; loads and stores need
+/// sixteen valid values at the pointer (`count` of them where there is a count), without alignment.
 pub(super) trait Lanes: Copy {
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
-    /// `count < 8` values; the other lanes are `rest`.
+    /// `count < 16` values; the other lanes are `rest`.
     unsafe fn load_part(from: *const f32, count: usize, rest: f32) -> Self;
     unsafe fn store(self, to: *mut f32);
-    /// The first `count < 8` lanes.
+    /// The first `count < 16` lanes.
     unsafe fn store_part(self, to: *mut f32, count: usize);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
@@ -47,8 +47,11 @@ pub(super) trait Lanes: Copy {
     unsafe fn sum(self) -> f64 {
         let mut lanes = [0.0_f32; LANES];
         unsafe { self.store(lanes.as_mut_ptr()) };
-        let [a, b, c, d, e, f, g, h] = lanes.map(f64::from);
-        ((a + e) + (b + f)) + ((c + g) + (d + h))
+        let mut sums = [0.0; 4];
+        for (lane, value) in lanes.into_iter().enumerate() {
+            sums[lane % 4] += f64::from(value);
+        }
+        (sums[0] + sums[2]) + (sums[1] + sums[3])
     }
 
     /// Largest lane; NaN may be passed over.
@@ -61,127 +64,7 @@ pub(super) trait Lanes: Copy {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{LANES, Lanes};
-    use std::arch::x86_64::*;
-
-    /// Needs AVX2 and FMA.
-    #[derive(Clone, Copy)]
-    pub(in crate::flex) struct Avx2Lanes(__m256);
-
-    /// All bits of the first `count` lanes.
-    #[inline(always)]
-    unsafe fn first(count: usize) -> __m256i {
-        const MASK: [i32; 2 * LANES] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
-        unsafe { _mm256_loadu_si256(MASK.as_ptr().add(LANES - count).cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn mix(word: __m256i) -> __m256i {
-        unsafe {
-            let word = _mm256_xor_si256(word, _mm256_srli_epi32(word, 16));
-            let word = _mm256_mullo_epi32(word, _mm256_set1_epi32(0x7feb_352d));
-            let word = _mm256_xor_si256(word, _mm256_srli_epi32(word, 15));
-            let word = _mm256_mullo_epi32(word, _mm256_set1_epi32(0x846c_a68b_u32 as i32));
-            _mm256_xor_si256(word, _mm256_srli_epi32(word, 16))
-        }
-    }
-
-    impl Lanes for Avx2Lanes {
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            unsafe { Self(_mm256_set1_ps(value)) }
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            unsafe { Self(_mm256_loadu_ps(from)) }
-        }
-        #[inline(always)]
-        unsafe fn load_part(from: *const f32, count: usize, rest: f32) -> Self {
-            unsafe {
-                let mask = first(count);
-                let values = _mm256_maskload_ps(from, mask);
-                Self(_mm256_blendv_ps(_mm256_set1_ps(rest), values, _mm256_castsi256_ps(mask)))
-            }
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm256_storeu_ps(to, self.0) }
-        }
-        #[inline(always)]
-        unsafe fn store_part(self, to: *mut f32, count: usize) {
-            unsafe { _mm256_maskstore_ps(to, first(count), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
-            unsafe { Self(_mm256_add_ps(self.0, other.0)) }
-        }
-        #[inline(always)]
-        unsafe fn sub(self, other: Self) -> Self {
-            unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
-        }
-        #[inline(always)]
-        unsafe fn mul(self, other: Self) -> Self {
-            unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
-        }
-        #[inline(always)]
-        unsafe fn div(self, other: Self) -> Self {
-            unsafe { Self(_mm256_div_ps(self.0, other.0)) }
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-            unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0)) }
-        }
-        #[inline(always)]
-        unsafe fn max(self, other: Self) -> Self {
-            unsafe { Self(_mm256_max_ps(self.0, other.0)) }
-        }
-        #[inline(always)]
-        unsafe fn min(self, other: Self) -> Self {
-            unsafe { Self(_mm256_min_ps(self.0, other.0)) }
-        }
-        #[inline(always)]
-        unsafe fn abs(self) -> Self {
-            unsafe { Self(_mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0)) }
-        }
-        #[inline(always)]
-        unsafe fn if_negative(self, yes: Self, no: Self) -> Self {
-            unsafe { Self(_mm256_blendv_ps(no.0, yes.0, self.0)) }
-        }
-        #[inline(always)]
-        unsafe fn power_of_two(self) -> Self {
-            unsafe {
-                let exponent = _mm256_slli_epi32(_mm256_castps_si256(self.0), 23);
-                let bits = _mm256_add_epi32(exponent, _mm256_set1_epi32(127 << 23));
-                Self(_mm256_castsi256_ps(bits))
-            }
-        }
-        #[inline(always)]
-        unsafe fn drawn(column_keys: *const u32, row_key: u32, bound: u32) -> Self {
-            unsafe {
-                let keys = _mm256_loadu_si256(column_keys.cast());
-                let draw = mix(_mm256_xor_si256(keys, _mm256_set1_epi32(row_key as i32)));
-                let draw = _mm256_srli_epi32(draw, 8);
-                let is_below = _mm256_cmpgt_epi32(_mm256_set1_epi32(bound as i32), draw);
-                Self(_mm256_and_ps(_mm256_castsi256_ps(is_below), _mm256_set1_ps(1.0)))
-            }
-        }
-        #[inline(always)]
-        unsafe fn draws(column_keys: *const u32, row_key: u32) -> Self {
-            unsafe {
-                let keys = _mm256_loadu_si256(column_keys.cast());
-                let draw = mix(_mm256_xor_si256(keys, _mm256_set1_epi32(row_key as i32)));
-                Self(_mm256_cvtepi32_ps(_mm256_srli_epi32(draw, 8)))
-            }
-        }
-        #[inline(always)]
-        unsafe fn lookup(self, table: *const f32) -> Self {
-            unsafe { Self(_mm256_i32gather_ps::<4>(table, _mm256_cvttps_epi32(self.0))) }
-        }
-    }
-}
-#[cfg(target_arch = "x86_64")]
-pub(super) use x86::Avx2Lanes;
+pub(super) use super::lanes_x86::{Avx2Lanes, Avx512Lanes};
 
 /// Plain arrays that the compiler turns into whatever vectors the target has.
 #[derive(Clone, Copy)]

@@ -21,6 +21,8 @@ use crate::loss_backend::{LossBackend, LossInputs, SigmoidConfig, SoftmaxConfig}
 pub(super) const NONE: u32 = u32::MAX;
 /// Logits per task, about.
 const BLOCK: usize = 16 << 10;
+/// Logits that one thread is done with before another wakes up.
+const FEW: usize = 48 << 10;
 
 /// The rows of a loss.
 #[derive(Clone, Copy)]
@@ -37,7 +39,7 @@ pub(super) struct Rows<'a> {
 impl Rows<'_> {
     /// Rows per task. It depends on the shape alone.
     pub(super) fn block(&self) -> usize {
-        (BLOCK / self.num_columns.max(1)).max(1)
+        block([self.num_rows, self.num_columns])
     }
 
     /// What multiplies the loss of a row; nothing if the row is left out.
@@ -48,8 +50,18 @@ impl Rows<'_> {
     }
 }
 
+/// Rows per task: all of a few, else about [`BLOCK`] logits, in a multiple of four tasks.
+pub(super) fn block([num_rows, num_columns]: [usize; 2]) -> usize {
+    let num_columns = num_columns.max(1);
+    if num_rows * num_columns <= FEW {
+        return num_rows.max(1);
+    }
+    let num_tasks = num_rows.div_ceil((BLOCK / num_columns).max(1)).next_multiple_of(4);
+    num_rows.div_ceil(num_tasks)
+}
+
 /// Labels as columns; whatever is none of `0..=num_columns` becomes [`NONE`].
-fn columns(labels: &[f32], num_columns: usize) -> Vec<u32> {
+pub(super) fn columns(labels: &[f32], num_columns: usize) -> Vec<u32> {
     let column = |&label: &f32| {
         if (0.0..=num_columns as f32).contains(&label) { label as u32 } else { NONE }
     };
@@ -72,7 +84,7 @@ fn targets<'a>(
 
 /// Losses and gradient of the rows: into fresh memory, or the gradient over the logits where nobody
 /// else holds them. `task` gets the logits, the losses and the gradient.
-fn pass<R>(
+pub(super) fn pass<R>(
     logits: FlexTensor,
     is_tracked: bool,
     task: impl FnOnce(Target, &mut [f32], Option<Target>) -> R,
@@ -110,7 +122,7 @@ multiversion! {
 }
 
 /// Multiplies every row by its factor; nothing is done where all are 1.
-fn scale_rows(gradient: FlexTensor, factors: FlexTensor) -> FlexTensor {
+pub(super) fn scale_rows(gradient: FlexTensor, factors: FlexTensor) -> FlexTensor {
     let factors = contiguous(factors);
     let factors = values(&factors);
     if factors.iter().all(|&factor| factor == 1.0) {

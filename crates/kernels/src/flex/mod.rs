@@ -10,7 +10,11 @@ mod elementwise;
 mod error_counts;
 mod exp;
 mod focal;
+mod grouped_loss;
+mod grouped_softmax;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod lanes_x86;
 mod linear;
 mod loss;
 mod loss_tables;
@@ -52,6 +56,8 @@ use burn::backend::{Backend, backend_extension};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::ConvOptions;
+
+pub(crate) use grouped_loss::grouped_softmax_loss;
 
 /// The operations with a fused form.
 #[backend_extension(Autodiff, Flex)]

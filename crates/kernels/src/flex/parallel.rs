@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "threads write disjoint parts of one output")]
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -46,6 +46,30 @@ pub(super) fn for_each(count: usize, task: impl Fn(usize) + Send + Sync) {
         1 => task(0),
         _ => (0..count).into_par_iter().for_each(task),
     }
+}
+
+/// As [`for_each`] for tasks of some microseconds: the calling thread takes its share at once, where
+/// it would otherwise sleep until the others have woken up.
+pub(super) fn for_each_row_block(count: usize, task: impl Fn(usize) + Send + Sync) {
+    let helpers = rayon::current_num_threads().min(count).saturating_sub(1);
+    if helpers == 0 {
+        (0..count).for_each(task);
+        return;
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                break;
+            }
+            task(index);
+        }
+    };
+    rayon::in_place_scope(|scope| {
+        (0..helpers).for_each(|_| scope.spawn(|_| work()));
+        work();
+    });
 }
 
 /// Memory a thread keeps, and the job that used it last.

@@ -3,12 +3,12 @@
 
 use super::focal::{Focal, focal_loss};
 #[cfg(target_arch = "x86_64")]
-use super::lanes::Avx2Lanes;
+use super::lanes::{Avx2Lanes, Avx512Lanes};
 use super::lanes::{LANES, Lanes, PortableLanes};
 use super::loss::Rows;
 use super::loss_tables::SigmoidTables;
 use super::negatives::NegativeWeights;
-use super::parallel::{Target, for_each};
+use super::parallel::{Target, for_each_row_block};
 use super::pool::Buffer;
 use super::sigmoid_targets::{RowTargets, Targets};
 use super::simd::{Isa, isa};
@@ -58,7 +58,7 @@ impl SigmoidLoss<'_> {
         let padded = num_columns.next_multiple_of(LANES);
         let mut partial = Buffer::zeros(if has_sums { num_blocks.max(1) * 2 * padded } else { 0 });
         let sums = Target::new(partial.as_mut_slice());
-        for_each(num_blocks, |index| {
+        for_each_row_block(num_blocks, |index| {
             let rows = index * block..num_rows.min((index + 1) * block);
             let sums = if has_sums {
                 // SAFETY: every block has sums of its own.
@@ -70,7 +70,9 @@ impl SigmoidLoss<'_> {
             unsafe {
                 match isa() {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 | Isa::Avx512 => self.block_avx2(rows, losses, gradient, sums),
+                    Isa::Avx512 => self.block_avx512(rows, losses, gradient, sums),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => self.block_avx2(rows, losses, gradient, sums),
                     Isa::Portable => self.block::<PortableLanes>(rows, losses, gradient, sums),
                 }
             }
@@ -99,6 +101,18 @@ impl SigmoidLoss<'_> {
         sums: *mut f32,
     ) {
         unsafe { self.block::<Avx2Lanes>(rows, losses, gradient, sums) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn block_avx512(
+        &self,
+        rows: std::ops::Range<usize>,
+        losses: Target,
+        gradient: Option<Target>,
+        sums: *mut f32,
+    ) {
+        unsafe { self.block::<Avx512Lanes>(rows, losses, gradient, sums) }
     }
 
     #[inline(always)]

@@ -2,11 +2,11 @@
 #![allow(unsafe_code, reason = "vector arithmetic; tasks write disjoint rows")]
 
 #[cfg(target_arch = "x86_64")]
-use super::lanes::Avx2Lanes;
+use super::lanes::{Avx2Lanes, Avx512Lanes};
 use super::lanes::{LANES, Lanes, PortableLanes};
 use super::loss::Rows;
 use super::loss_tables::SoftmaxTables;
-use super::parallel::{Target, for_each};
+use super::parallel::{Target, for_each_row_block};
 use super::pool::Buffer;
 use super::row::{exp_sum, largest, map};
 use super::simd::{Isa, isa};
@@ -33,13 +33,15 @@ impl SoftmaxLoss<'_> {
         let num_rows = self.rows.num_rows;
         let losses = Target::new(losses);
         let block = self.rows.block();
-        for_each(num_rows.div_ceil(block), |index| {
+        for_each_row_block(num_rows.div_ceil(block), |index| {
             let rows = index * block..num_rows.min((index + 1) * block);
             // SAFETY: the instruction set was detected; rows belong to one task.
             unsafe {
                 match isa() {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 | Isa::Avx512 => self.block_avx2(rows, losses, gradient),
+                    Isa::Avx512 => self.block_avx512(rows, losses, gradient),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => self.block_avx2(rows, losses, gradient),
                     Isa::Portable => self.block::<PortableLanes>(rows, losses, gradient),
                 }
             }
@@ -55,6 +57,17 @@ impl SoftmaxLoss<'_> {
         gradient: Option<Target>,
     ) {
         unsafe { self.block::<Avx2Lanes>(rows, losses, gradient) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn block_avx512(
+        &self,
+        rows: std::ops::Range<usize>,
+        losses: Target,
+        gradient: Option<Target>,
+    ) {
+        unsafe { self.block::<Avx512Lanes>(rows, losses, gradient) }
     }
 
     #[inline(always)]
