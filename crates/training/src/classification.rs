@@ -130,6 +130,11 @@ impl ClassificationTask {
         recipe.precision.check(main)?;
         let config = recipe.loss.clone().with_default_seed(recipe.seed);
         let loss = config.init(&counts, main)?;
+        if let Some(reweighting) = &recipe.reweighting {
+            // A loss without a place for weights is refused before training too.
+            let weights = effective_number_weights(counts.instance_counts(), reweighting.beta)?;
+            loss.clone().reweighted(&weights, main)?;
+        }
         if recipe.stage_two.is_none() {
             // A calibration that does not fit is refused before training.
             calibration::fitted(recipe.calibration.as_ref(), &counts, &loss, main)?;
@@ -158,11 +163,15 @@ pub(crate) fn plan(recipe: &Recipe, num_batches: usize) -> Result<Plan, Training
         (Some(iterations), _) => iterations,
         (None, epochs) => epochs.unwrap_or(0) * steps_per_epoch,
     };
+    let num_epochs = num_steps.div_ceil(steps_per_epoch.max(1));
+    if let Some(reweighting) = recipe.reweighting {
+        reweighting.check_length("reweighting", num_epochs)?;
+    }
     Ok(Plan {
         name: recipe.name(),
         schedule: recipe.schedule.init(recipe.optimizer.lr(), num_steps, steps_per_epoch)?,
         num_steps,
-        num_epochs: num_steps.div_ceil(steps_per_epoch.max(1)),
+        num_epochs,
         accumulate: recipe.gradient.accumulate,
         evaluate: Every::Epochs(recipe.evaluation.every_epochs),
         run: recipe.run,

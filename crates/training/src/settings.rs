@@ -89,11 +89,24 @@ impl EmaConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReweightingConfig {
-    /// First epoch with weights, counted from 0. The released code uses 160 of 200.
+    /// First epoch with weights, counted from 0; one after the last is refused. The released code uses 160 of 200.
     pub from_epoch: u64,
     /// Of the effective number `(1 - beta^n) / (1 - beta)`. Default: 0.9999.
     #[serde(default = "default_beta")]
     pub beta: f64,
+}
+
+impl ReweightingConfig {
+    /// Refuses weights that a run of so many epochs never comes to; `key` is that of this section.
+    pub(crate) fn check_length(self, key: &str, num_epochs: u64) -> Result<(), TrainingError> {
+        let from_epoch = self.from_epoch;
+        if from_epoch < num_epochs {
+            return Ok(());
+        }
+        let problem =
+            format!("{from_epoch}: the run has {num_epochs} epochs, and the first of them is 0");
+        Err(refuse(&format!("{key}.from_epoch"), problem))
+    }
 }
 
 fn default_beta() -> f64 {

@@ -109,6 +109,26 @@ fn stops_do_not_matter_to_deferred_reweighting() {
 }
 
 #[test]
+fn weights_that_cannot_come_are_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_images(&data);
+    let out = folder.path().join("run");
+    let refusal = |overrides: &[&str]| {
+        let recipe = recipe(&data, overrides);
+        let error = train(&recipe, &device(), &options(&out, false, false)).unwrap_err();
+        assert!(!out.exists());
+        error.to_string()
+    };
+    let message = refusal(&["epochs=2", "reweighting.from_epoch=2"]);
+    assert!(message.contains("reweighting.from_epoch") && message.contains("2: "), "{message}");
+    assert!(message.contains("2 epochs"), "{message}");
+    let eql_v2 = "loss={ method = \"eql-v2\" }";
+    let message = refusal(&[eql_v2, "epochs=2", "reweighting.from_epoch=1"]);
+    assert!(message.contains("eql-v2"), "{message}");
+}
+
+#[test]
 fn seesaw_counts_survive_too() {
     assert_stops_do_not_matter(&["loss={ method = \"seesaw\" }", "epochs=1"]);
 }
