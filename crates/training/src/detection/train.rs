@@ -16,6 +16,7 @@ use super::task::DetectionTask;
 use crate::checkpoint::{self, RunState};
 use crate::error::TrainingError;
 use crate::files::write_whole;
+use crate::recipe_file::recipe_differences;
 use crate::replica_group::ReplicaDevices;
 use crate::run::Run;
 use crate::run_folder::{RunFolder, Start};
@@ -164,7 +165,7 @@ impl Setting {
                     folder.stage_one()
                 }
             };
-            detector = after_first(detector, stage, &place)?;
+            detector = after_first(detector, stage, &recipe.first_stage(), &place)?;
         }
         let detector = detector.freeze_scope(FreezeScope::AllButClassifier);
         let text = recipe.to_toml();
@@ -187,14 +188,23 @@ impl Setting {
     }
 }
 
-/// The detector of the second stage with the weights that the first stage ended with.
+/// The detector of the second stage with the weights that the first stage, `first`, ended with in
+/// `folder`.
 fn after_first(
     detector: Detector,
     stage: &StageTwo,
+    first: &DetectionRecipe,
     folder: &Path,
 ) -> Result<Detector, TrainingError> {
     let path = folder.join("last.safetensors");
-    let (_, tensors) = checkpoint::load(&path)?;
+    let (state, tensors) = checkpoint::load(&path)?;
+    // A run of one stage may have a memory of features that no first stage has.
+    let found = DetectionRecipe::parse(&path.display().to_string(), &state.recipe, &[""; 0])?;
+    let differences = recipe_differences(&found.first_stage(), first);
+    if !differences.is_empty() {
+        let differences = format!("there, {}", differences.join("; "));
+        return Err(TrainingError::OtherRun { path, differences });
+    }
     let prefix = if tensors.keys().any(|name| name.starts_with("ema.")) { "ema" } else { "model" };
     let mut start = NamedTensors::new();
     collect("model", &detector, &mut start)?;
@@ -202,10 +212,13 @@ fn after_first(
         let learned =
             name.strip_prefix("model").and_then(|own| tensors.get(&format!("{prefix}{own}")));
         match learned {
-            Some(_) if is_classifier(name) && stage.classifier == ClassifierStart::Fresh => {}
+            _ if is_classifier(name) && stage.classifier == ClassifierStart::Fresh => {}
             Some(learned) if is_classifier(name) => *value = learned.clone(),
             Some(learned) => *value = with_rows_of(value.clone(), learned),
-            None => {}
+            None => {
+                let problem = format!("`{name}` of the second stage is missing");
+                return Err(TrainingError::Checkpoint { path, problem });
+            }
         }
     }
     restore("model", detector, &mut start).map_err(|problem| {
@@ -237,4 +250,56 @@ fn with_rows_of(own: TensorData, learned: &TensorData) -> TensorData {
 fn is_classifier(name: &str) -> bool {
     let is_part = |wanted| name.split('.').any(|part| part == wanted);
     is_part("cls_score") || (is_part("cls_logits") && !is_part("rpn"))
+}
+
+#[cfg(test)]
+mod tests {
+    use longtail_testing::device;
+
+    use super::*;
+
+    const RECIPE: &str = include_str!("../../tests/tiny_detector.toml");
+
+    fn parse(overrides: &[&str]) -> DetectionRecipe {
+        DetectionRecipe::parse("tiny", RECIPE, overrides).unwrap()
+    }
+
+    fn fresh(recipe: &DetectionRecipe) -> (Setting, Detector) {
+        let data = recipe.dataset.load().unwrap();
+        let counts = data.train.class_counts().unwrap();
+        let device = device().autodiff();
+        let devices = ReplicaDevices::new(&device, &[]).unwrap();
+        let setting = Setting { data, counts, device, devices };
+        let detector = setting.fresh_detector(recipe).unwrap();
+        (setting, detector)
+    }
+
+    #[test]
+    fn a_second_stage_takes_every_weight_of_the_right_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = parse(&[]);
+        let (setting, detector) = fresh(&first);
+        let classes = setting.data.train.class_map().clone();
+        let state = RunState::new(first.to_toml(), setting.counts.clone(), classes);
+        let mut tensors = NamedTensors::new();
+        collect("model", &detector, &mut tensors).unwrap();
+        let stage = parse(&["stage_two={ iterations = 2 }"]).stage_two.unwrap();
+        let path = folder.path().join("last.safetensors");
+        checkpoint::save(&path, &state, &tensors).unwrap();
+        let second =
+            |first| after_first(fresh(&parse(&["seed=6"])).1, &stage, first, folder.path());
+        let mut taken = NamedTensors::new();
+        collect("model", &second(&first).unwrap(), &mut taken).unwrap();
+        assert!(taken == tensors);
+
+        let longer = parse(&["iterations=7"]);
+        let message = second(&longer).unwrap_err().to_string();
+        assert!(message.contains("iterations is 6, not 7"), "{message}");
+
+        let name = tensors.keys().find(|name| name.contains("box_head")).unwrap().clone();
+        tensors.remove(&name);
+        checkpoint::save(&path, &state, &tensors).unwrap();
+        let message = second(&first).unwrap_err().to_string();
+        assert!(message.contains(&name) && message.contains("missing"), "{message}");
+    }
 }
