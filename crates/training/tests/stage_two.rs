@@ -302,6 +302,9 @@ fn wrong_second_stages_are_refused_before_anything_is_trained() {
     let out = folder.path().join("out");
     let error = train_classifier(&recipe, &device(), &options(&out, false, false)).unwrap_err();
     assert!(error.to_string().contains("none") && !out.exists(), "{error}");
+    let two = TrainOptions { replicas: vec![device()], ..options(&out, false, false) };
+    let error = train_classifier(&recipe, &device(), &two).unwrap_err();
+    assert!(error.to_string().contains("devices: ") && !out.exists(), "{error}");
 }
 
 #[test]

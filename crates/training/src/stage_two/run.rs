@@ -28,9 +28,9 @@ use crate::trained::TrainedModel;
 ///
 /// The run folder holds what [`train`] writes; its checkpoint has the backbone too, so that
 /// [`evaluate`](crate::evaluate) and [`predict`](crate::predict) need nothing else. It takes one
-/// device: [`TrainOptions::replicas`] are not used.
+/// device.
 /// # Errors
-/// As [`train`], and if the finished run cannot be read, is a folder without report, or is not of
+/// As [`train`], if there are [`TrainOptions::replicas`], and if the finished run cannot be read, is a folder without report, or is not of
 /// this data set.
 pub fn train_classifier(
     recipe: &ClassifierRecipe,
@@ -38,6 +38,7 @@ pub fn train_classifier(
     options: &TrainOptions,
 ) -> Result<Outcome, TrainingError> {
     recipe.check()?;
+    refuse_replicas(options)?;
     check_finished(&recipe.base())?;
     let trained = TrainedModel::load(&recipe.base(), &[""; 0], device)?;
     train_classifier_on(&trained, recipe, options)
@@ -53,6 +54,7 @@ pub fn train_classifier_on(
     options: &TrainOptions,
 ) -> Result<Outcome, TrainingError> {
     recipe.check()?;
+    refuse_replicas(options)?;
     use_threads(recipe.run.threads)?;
     let whole = recipe.whole(trained.recipe());
     whole.check()?;
@@ -65,6 +67,14 @@ pub fn train_classifier_on(
         folder.discard();
     }
     result
+}
+
+fn refuse_replicas(options: &TrainOptions) -> Result<(), TrainingError> {
+    if options.replicas.is_empty() {
+        return Ok(());
+    }
+    let problem = "a second stage on a finished run takes one".to_string();
+    Err(TrainingError::Replicas { problem })
 }
 
 /// Both stages of a recipe. The first is a run of its own, in `stage_one` of the folder or in
