@@ -14,14 +14,15 @@ use rayon::prelude::*;
 
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
+use crate::recipe_file::refuse;
 
 /// Runs images through the backbone, `passes` times with the pipeline's random transforms. Row by
-/// row: `[passes * images, width]`.
+/// row: `[passes * images, width]`. `key` is what an error names if they are too many.
 pub(super) fn extract(
     model: &Classifier,
     set: &Arc<ImageDataset>,
     pipeline: Pipeline,
-    passes: u64,
+    (key, passes): (&str, u64),
     recipe: &Recipe,
 ) -> Result<Vec<f32>, TrainingError> {
     let config = LoaderConfig {
@@ -33,13 +34,32 @@ pub(super) fn extract(
     let loader = Loader::new(set.clone(), pipeline, SamplerConfig::Sequential, config)?;
     let model = model.for_inference();
     let device = model.devices().into_iter().next().unwrap_or_default();
-    let mut values = Vec::with_capacity(passes as usize * set.len() * model.num_features());
+    let mut values = storage(key, passes, set.len(), model.num_features())?;
     for pass in 0..passes {
         for batch in loader.epoch(pass, 0) {
             values.extend(read_floats(model.features(batch?.to_device(&device).images))?);
         }
     }
     Ok(values)
+}
+
+/// Memory for the features of `passes` over `images`. Their rows are counted by an `i32`.
+fn storage(key: &str, passes: u64, images: usize, width: usize) -> Result<Vec<f32>, TrainingError> {
+    let rows = u128::from(passes) * images as u128;
+    let bytes = rows.saturating_mul(4 * width as u128);
+    let problem = |why: &str| {
+        let what = format!("{passes} passes over {images} images with {width} features each");
+        refuse(key, format!("{what} are {rows} rows of {bytes} bytes in all: {why}"))
+    };
+    if rows > i32::MAX as u128 {
+        return Err(problem("at most 2147483647 rows can be kept"));
+    }
+    let mut values = Vec::new();
+    let num_values = usize::try_from(bytes / 4).unwrap_or(usize::MAX);
+    match values.try_reserve_exact(num_values) {
+        Ok(()) => Ok(values),
+        Err(_) => Err(problem("that does not fit into memory")),
+    }
 }
 
 /// Features of all images, on the device.
@@ -64,8 +84,9 @@ impl CachedFeatures {
             _ => recipe.transforms.train_pipeline()?,
         };
         let passes = passes.max(1);
-        let values = extract(model, set, pipeline, passes, recipe)?;
-        let num_rows = passes as usize * set.len();
+        let key = "stage_two.training.features.passes";
+        let values = extract(model, set, pipeline, (key, passes), recipe)?;
+        let num_rows = passes as usize * set.len(); // at most `i32::MAX`, as `extract` has checked
         let shape = [num_rows, values.len() / num_rows.max(1)];
         let device = device.clone().without_autodiff();
         let rows = Tensor::from_data(TensorData::new(values, shape), &device);
@@ -134,4 +155,23 @@ pub(super) fn upload(indices: &[usize], device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
     let device = device.clone().without_autodiff();
     Tensor::from_data(TensorData::new(values, [indices.len()]), &device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_features_are_refused_with_key_and_bytes() {
+        assert!(storage("key", 3, 7, 5).unwrap().capacity() >= 105);
+        for (passes, images, width, parts) in [
+            (u64::MAX, 2, 4, ["36893488147419103230 rows", "590295810358705651680 bytes"]),
+            (50_000, 50_000, 64, ["2500000000 rows", "640000000000 bytes"]),
+            (1, 2, usize::MAX, ["2 rows", "memory"]),
+        ] {
+            let message = storage("the.key", passes, images, width).unwrap_err().to_string();
+            let found = parts.iter().all(|part| message.contains(part));
+            assert!(found && message.contains("the.key"), "{message}");
+        }
+    }
 }

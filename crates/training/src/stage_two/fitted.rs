@@ -63,7 +63,7 @@ impl FittedTask {
     pub(super) fn ncm(base: &Base, config: &NcmConfig) -> Result<(Self, Plan), TrainingError> {
         let model = base.trained.model();
         let pipeline = base.recipe.transforms.test_pipeline()?;
-        let rows = extract(model, &base.train, pipeline, 1, &base.recipe)?;
+        let rows = extract(model, &base.train, pipeline, ("stage_two.method", 1), &base.recipe)?;
         let device = base.device.clone().without_autodiff();
         let (labels, num_classes) = (base.train.labels(), base.counts.num_classes());
         let means = config.means.fit(&rows, labels, num_classes, &device)?;

@@ -30,8 +30,8 @@ use crate::trained::TrainedModel;
 /// [`evaluate`](crate::evaluate) and [`predict`](crate::predict) need nothing else. It takes one
 /// device.
 /// # Errors
-/// As [`train`], if there are [`TrainOptions::replicas`], and if the finished run cannot be read, is a folder without report, or is not of
-/// this data set.
+/// As [`train`], if there are [`TrainOptions::replicas`], and if the finished run cannot be read, is
+/// a folder without report, or is not of this data set.
 pub fn train_classifier(
     recipe: &ClassifierRecipe,
     device: &Device,

@@ -38,7 +38,7 @@ pub(super) fn choose(base: &Base, grid: &TauGrid) -> Result<TauChoice, TrainingE
     };
     let model = base.trained.model();
     let pipeline = base.recipe.transforms.test_pipeline()?;
-    let values = extract(model, &set, pipeline, 1, &base.recipe)?;
+    let values = extract(model, &set, pipeline, ("stage_two.tau", 1), &base.recipe)?;
     let shape = [set.len(), model.num_features()];
     let device = base.device.clone().without_autodiff();
     let rows = Tensor::<2>::from_data(TensorData::new(values, shape), &device);

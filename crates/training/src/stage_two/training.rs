@@ -162,6 +162,6 @@ impl StageTraining {
 
     /// Steps of the whole stage.
     pub(super) fn num_steps(&self, steps_per_epoch: u64) -> u64 {
-        self.iterations.unwrap_or_else(|| self.epochs.unwrap_or(0) * steps_per_epoch)
+        self.iterations.unwrap_or_else(|| self.epochs.unwrap_or(0).saturating_mul(steps_per_epoch))
     }
 }
