@@ -31,8 +31,8 @@ pub fn advise_classification(dataset: &DatasetConfig) -> Result<Advice, Training
         format!("{epochs} epochs: {source}. For a first look, `--set epochs=15`."),
     );
     advice.part(dataset_toml(dataset), "");
-    network(&mut advice, side, images);
-    method(&mut advice);
+    let backbone = network(&mut advice, side, images);
+    method(&mut advice, epochs, backbone);
     let lr = 0.1 * batch as f64 / 128.0;
     advice.part(
         format!(
@@ -56,10 +56,16 @@ fn median_side(images: &ImageDataset) -> Result<usize, TrainingError> {
     Ok(sides.get(sides.len() / 2).copied().unwrap_or(224))
 }
 
-fn network(advice: &mut Advice, side: usize, images: usize) {
+/// Advises a backbone, and gives its name.
+fn network(advice: &mut Advice, side: usize, images: usize) -> &'static str {
+    let backbone = match side {
+        0..=64 => "cifar-resnet32",
+        _ if images < 50_000 => "resnet18",
+        _ => "resnet50",
+    };
     match side {
         0..=32 => advice.part(
-            "[transforms]\npreset = \"cifar\"\n\n[model]\nbackbone = \"cifar-resnet32\"\n",
+            format!("[transforms]\npreset = \"cifar\"\n\n[model]\nbackbone = \"{backbone}\"\n"),
             format!("Images of {side} pixels: the field's network for CIFAR-LT."),
         ),
         33..=64 => {
@@ -71,24 +77,20 @@ fn network(advice: &mut Advice, side: usize, images: usize) {
                 format!(
                     "[transforms]\npreset = \"cifar\"\ntrain = [{crop}, {{ op = \"horizontal-flip\" \
                      }}]\ntest = [{{ op = \"resize-shorter\", size = {side} }}, {{ op = \
-                     \"center-crop\", size = {side} }}]\n\n[model]\nbackbone = \"cifar-resnet32\"\n"
+                     \"center-crop\", size = {side} }}]\n\n[model]\nbackbone = \"{backbone}\"\n"
                 ),
                 format!("Images of {side} pixels: the field's network for CIFAR-LT."),
             );
         }
-        _ => {
-            let backbone = if images < 50_000 { "resnet18" } else { "resnet50" };
-            advice.part(
-                format!(
-                    "[transforms]\npreset = \"imagenet\"\n\n[model]\nbackbone = \"{backbone}\"\n"
-                ),
-                format!("Images of {side} pixels; {images} of them feed a {backbone}."),
-            );
-        }
+        _ => advice.part(
+            format!("[transforms]\npreset = \"imagenet\"\n\n[model]\nbackbone = \"{backbone}\"\n"),
+            format!("Images of {side} pixels; {images} of them feed a {backbone}."),
+        ),
     }
+    backbone
 }
 
-fn method(advice: &mut Advice) {
+fn method(advice: &mut Advice, epochs: u64, backbone: &str) {
     let imbalance = advice.tail.imbalance();
     match advice.tail.shape {
         TailShape::Balanced => advice.part(
@@ -125,9 +127,12 @@ fn method(advice: &mut Advice) {
             );
             advice.alternative(
                 "LDAM-DRW",
-                "[model]\nbackbone = \"cifar-resnet32\" # the backbone below\nhead = { kind = \"cosine\", \
-                 scale = { fixed = 1.0 }, init = \"unit-uniform\" }\n[loss]\nmethod = \
-                 \"ldam\"\n[reweighting]\nfrom_epoch = 160 # of 200",
+                format!(
+                    "[model]\nbackbone = \"{backbone}\"\nhead = {{ kind = \"cosine\", scale = {{ fixed = \
+                     1.0 }}, init = \"unit-uniform\" }}\n[loss]\nmethod = \
+                     \"ldam\"\n[reweighting]\nfrom_epoch = {from_epoch} # of {epochs}",
+                    from_epoch = epochs * 4 / 5
+                ),
                 "margins for small classes, re-weighting late; as strong on CIFAR-10-LT.",
             );
             advice.alternative(
@@ -159,4 +164,41 @@ fn warn_of_test_set(advice: &mut Advice, test: &ImageDataset) -> Result<(), Trai
             .push(format!("{missing} classes have no test image: nothing is known of them."));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use longtail_types::ClassCounts;
+
+    use super::*;
+    use crate::recipe::Recipe;
+
+    #[test]
+    fn the_alternative_with_late_weights_fits_network_and_length() {
+        for (side, images, epochs, backbone, from_epoch) in [
+            (32, 1000, 200, "cifar-resnet32", 160),
+            (48, 1000, 200, "cifar-resnet32", 160),
+            (224, 1000, 90, "resnet18", 72),
+            (224, 100_000, 90, "resnet50", 72),
+        ] {
+            let counts = ClassCounts::new(vec![500, 5], vec![500, 5], 505).unwrap();
+            let mut advice = Advice::new(Tail::of_classification(counts));
+            let found = network(&mut advice, side, images);
+            method(&mut advice, epochs, found);
+            let part = &advice.parts[0].toml;
+            assert!(part.contains(&format!("backbone = \"{backbone}\"")), "{part}");
+            let alternative =
+                advice.alternatives.iter().find(|other| other.name == "LDAM-DRW").unwrap();
+            let rest = format!(
+                "batch_size = 8\nepochs = {epochs}\noptimizer = {{ kind = \"sgd\", lr = 0.1 }}\n\
+                 dataset.source = {{ kind = \"class-folders\", root = \"x\" }}\n"
+            );
+            let text = format!("{rest}{}", alternative.toml);
+            let recipe = Recipe::parse("alternative", &text, &[""; 0]).unwrap();
+            assert_eq!(recipe.reweighting.unwrap().from_epoch, from_epoch);
+            let named = part.lines().find(|line| line.starts_with("backbone")).unwrap();
+            let there = alternative.toml.lines().find(|line| line.starts_with("backbone")).unwrap();
+            assert_eq!(named, there);
+        }
+    }
 }
