@@ -33,7 +33,10 @@ pub struct TrainOptions {
     pub progress: ProgressMode,
     /// Further devices that share each batch with the first one. They must be able to sum tensors
     /// among themselves: CUDA devices (by NCCL), or devices of one remote server. `batch_size`
-    /// stays that of all devices together, and a step stays the same. Default: none.
+    /// stays that of all devices together, and a step stays the same, apart from batch norms that
+    /// train and from losses that are no sums over rows: each device computes BAGS (means per group),
+    /// GHM-C (bins), DropLoss (share of the tail), the federated loss (classes of the batch), Seesaw
+    /// and LOCE (which count the batch first) on its own part. Default: none.
     pub replicas: Vec<Device>,
 }
 

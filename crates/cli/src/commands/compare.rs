@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// The first of these seeds.
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
-    /// Device, as in `train`.
+    /// One device, named as in `train`.
     #[arg(long, default_value = "flex")]
     device: String,
     /// Changes a key of every recipe, for example `--set epochs=2`.
