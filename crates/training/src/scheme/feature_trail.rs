@@ -13,7 +13,8 @@ const EPOCH: &str = "trail.epoch";
 /// the newest epoch in which the class was seen.
 ///
 /// With `n` features per class and `C` classes it holds `C n` rows, and those of the epoch under
-/// way: `(C n + images of an epoch) width` floats, and twice as much for a moment when an epoch ends. Labels and order are kept by the host, so that nothing is read back.
+/// way: `(C n + images of an epoch) width` floats, and twice as much for a moment when an epoch
+/// ends. Labels and order are kept by the host, so that nothing is read back.
 #[derive(Debug)]
 pub(super) struct FeatureTrail {
     per_class: usize,
