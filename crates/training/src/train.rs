@@ -65,8 +65,8 @@ pub enum Outcome<R = ClassificationReport> {
 ///
 /// The run folder then holds `recipe.toml` (resolved), `metrics.jsonl`, the checkpoints
 /// `last.safetensors` and `best.safetensors` (by test accuracy), the final weights
-/// `model.safetensors`, and the report of the final weights with its plots. The data sets have no
-/// validation part, so the best checkpoint is chosen on the test set: report the last one.
+/// `model.safetensors`, and the report of the final weights with its plots. The best checkpoint is
+/// chosen on the test set, also where there are validation images: report the last one.
 ///
 /// With a second stage, the first is a run of its own in `stage_one` within the folder, with its own
 /// report; the second takes the first device alone.

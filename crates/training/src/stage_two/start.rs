@@ -13,6 +13,7 @@ use super::config::SecondStage;
 use crate::detection::ClassifierStart;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
+use crate::recipe_file::refuse;
 use crate::tensors::{NamedTensors, collect, restore};
 use crate::trained::TrainedModel;
 
@@ -68,9 +69,11 @@ impl Base<'_> {
         let config = self.recipe.final_model();
         let model =
             config.init(loss.num_logits(), loss.prior_bias(), self.recipe.seed, &self.device)?;
-        restore("model", model, &mut values).map_err(|problem| TrainingError::RecipeValue {
-            key: "stage_two.start".into(),
-            problem: format!("learned: {problem}; set it to \"fresh\""),
+        restore("model", model, &mut values).map_err(|problem| match self.stage {
+            SecondStage::Classifier(_) | SecondStage::MetaSampler(_) => {
+                refuse("stage_two.start", format!("learned: {problem}; set it to \"fresh\""))
+            }
+            _ => refuse("stage_two.method", format!("{}: {problem}", self.stage.method())),
         })
     }
 }
