@@ -1,8 +1,8 @@
 //! Checkpoints: all that a run needs to go on, in one safetensors file.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
+use std::{fmt, fs};
 
 use burn::tensor::{BoolStore, DType, TensorData};
 use longtail_types::{ClassCounts, ClassMap};
@@ -50,9 +50,36 @@ pub(crate) struct RunState {
     /// The recipe of the finished run that this one builds on, as TOML.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) base: Option<String>,
+    /// The checkpoint that this run builds on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) base_checkpoint: Option<CheckpointId>,
     /// The exponent of tau-normalisation that was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tau: Option<f64>,
+}
+
+/// What tells a checkpoint from others of its run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CheckpointId {
+    /// Optimizer steps done.
+    pub(crate) step: u64,
+    /// CRC-32 of its tensors.
+    pub(crate) crc32: String,
+}
+
+impl CheckpointId {
+    /// That of a checkpoint that was read.
+    pub(crate) fn new(step: u64, tensors: &NamedTensors) -> Self {
+        let mut checksum = Checksum::new("");
+        tensors.iter().for_each(|(name, data)| checksum.add(name, data.as_bytes()));
+        Self { step, crc32: checksum.finish() }
+    }
+}
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {} with CRC-32 {}", self.step, self.crc32)
+    }
 }
 
 /// The best evaluation of a run.
@@ -80,6 +107,7 @@ impl RunState {
             metrics_bytes: 0,
             window: WindowCounts::default(),
             base: None,
+            base_checkpoint: None,
             tau: None,
         }
     }

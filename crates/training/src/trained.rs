@@ -10,7 +10,7 @@ use longtail_models::Classifier;
 use longtail_types::{ClassCounts, ClassMap};
 
 use crate::calibration;
-use crate::checkpoint::{self, RunState};
+use crate::checkpoint::{self, CheckpointId, RunState};
 use crate::classification::restore_loss;
 use crate::error::TrainingError;
 use crate::evaluate::TestSet;
@@ -31,6 +31,7 @@ pub struct TrainedModel {
     counts: ClassCounts,
     classes: ClassMap,
     image_size: [usize; 2],
+    checkpoint: CheckpointId,
 }
 
 impl TrainedModel {
@@ -73,6 +74,7 @@ impl TrainedModel {
             }
         };
         let recipe = recipe.with_tau(state.tau);
+        let checkpoint = CheckpointId::new(state.step, &tensors);
         let (counts, classes) = (state.counts, state.classes);
 
         let device = device.clone().without_autodiff();
@@ -88,7 +90,7 @@ impl TrainedModel {
         let config = recipe.calibration.as_ref();
         let calibration = calibration::fitted(config, &counts, &loss, &device)?;
         let image_size = state.image_size;
-        Ok(Self { recipe, model, loss, calibration, counts, classes, image_size })
+        Ok(Self { recipe, model, loss, calibration, counts, classes, image_size, checkpoint })
     }
 
     /// Evaluates the model on the test set of its recipe.
@@ -138,6 +140,11 @@ impl TrainedModel {
     /// The classes.
     pub fn classes(&self) -> &ClassMap {
         &self.classes
+    }
+
+    /// The checkpoint it comes from.
+    pub(crate) fn checkpoint(&self) -> &CheckpointId {
+        &self.checkpoint
     }
 
     /// Height and width of the images it was trained on.

@@ -388,6 +388,39 @@ fn a_run_that_was_stopped_is_no_base_but_its_checkpoint_is() {
 }
 
 #[test]
+fn a_run_goes_on_with_the_base_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_images(&data);
+    let base = |name: &str, overrides: &[&str], is_resumed: bool, is_stopped: bool| {
+        let overrides: Vec<&str> = [&["epochs=1"], overrides].concat();
+        let out = folder.path().join(name);
+        let options = options(&out, is_resumed, is_stopped);
+        train(&recipe(&data, &overrides), &device(), &options).unwrap();
+        TrainedModel::load(&out, &[""; 0], &device()).unwrap()
+    };
+    let early = base("base", &[], false, true);
+    let late = base("base", &["run.log_every=1"], true, false);
+    let other = base("other", &["optimizer.lr=0.01"], false, false);
+    let text =
+        format!("task = \"classifier\"\nbase = \"x\"\nstage_two = {{ method = \"crt\", {SHORT} }}");
+    let second = ClassifierRecipe::parse("test", &text, &[""; 0]).unwrap();
+    let out = folder.path().join("out");
+    let run = |trained: &TrainedModel, is_resumed: bool, is_stopped: bool| {
+        train_classifier_on(trained, &second, &options(&out, is_resumed, is_stopped))
+    };
+    assert!(matches!(run(&late, false, true), Ok(Outcome::Interrupted { step: 1 })));
+    for (trained, parts) in [
+        (&early, ["step 5 with", "not of step 1 with"]),
+        (&other, ["builds on", "optimizer.lr is 0.05, not 0.01"]),
+    ] {
+        let message = run(trained, true, false).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    finished(run(&late, true, false).unwrap());
+}
+
+#[test]
 fn defaults_are_those_of_the_released_codes() {
     let text = "task = \"classifier\"\nbase = \"x\"\nstage_two = { method = \"METHOD\" }";
     let resolved = |method: &str| {

@@ -139,7 +139,11 @@ fn second_stage(
     let [text, base_text] = texts;
     let mut state = RunState::new(text, counts.clone(), classes);
     state.base = (!base_text.is_empty()).then_some(base_text);
+    state.base_checkpoint = Some(trained.checkpoint().clone());
     state.image_size = trained.image_size();
+    if let Start::Resumed(saved, _) = &start {
+        same_base(&place.0.last(), saved, &state)?;
+    }
     let known = RunState::new(String::new(), trained.counts().clone(), trained.classes().clone());
     if let Some(differences) = known.data_difference(&state) {
         let path = place.0.path().to_path_buf();
@@ -175,6 +179,27 @@ fn second_stage(
             carry_out(FittedTask::tau_norm(&base, config)?, state, start, place)
         }
         SecondStage::Ncm(config) => carry_out(FittedTask::ncm(&base, config)?, state, start, place),
+    }
+}
+
+/// Refuses to go on with another first stage than the run began with.
+fn same_base(path: &Path, saved: &RunState, state: &RunState) -> Result<(), TrainingError> {
+    let other = |differences: String| {
+        let differences = format!("there, of the run it builds on, {differences}");
+        Err(TrainingError::OtherRun { path: path.to_path_buf(), differences })
+    };
+    if let (Some(there), Some(here)) = (&saved.base, &state.base) {
+        let parse = |text: &str| Recipe::parse(&path.display().to_string(), text, &[""; 0]);
+        let differences = parse(there)?.differences(&parse(here)?);
+        if !differences.is_empty() {
+            return other(differences.join("; "));
+        }
+    }
+    match (&saved.base_checkpoint, &state.base_checkpoint) {
+        (Some(there), Some(here)) if there != here => {
+            other(format!("the checkpoint is that of {there}, not of {here}"))
+        }
+        _ => Ok(()),
     }
 }
 
