@@ -28,6 +28,8 @@ pub struct DetectorLosses {
     pub counts: Vec<usize>,
     /// For [`Detector::apply`](crate::Detector::apply), after the step: one per classification loss.
     pub updates: Vec<StatisticsUpdate>,
+    /// The place in `losses` of the loss that each update belongs to.
+    pub updated_losses: Vec<usize>,
 }
 
 impl DetectorLosses {

@@ -94,7 +94,7 @@ impl RetinaNet {
         let mean = 1.0 / num_positives.max(1) as f32;
         let losses = vec![("classification", loss), ("bbox_regression", boxes * mean)];
         let counts = vec![count, num_positives.max(1)];
-        Ok(DetectorLosses { losses, counts, updates: vec![update] })
+        Ok(DetectorLosses { losses, counts, updates: vec![update], updated_losses: vec![0] })
     }
 
     /// Detections of each image by falling score, in the pixels of the batch.

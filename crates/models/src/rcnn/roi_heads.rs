@@ -73,7 +73,8 @@ impl RoiHeads {
         key: StepKey,
     ) -> Result<DetectorLosses, ModelError> {
         let sampled = self.sample(proposals, targets, key);
-        let (mut losses, mut counts, mut updates) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut losses, mut counts) = (Vec::new(), Vec::new());
+        let (mut updates, mut updated_losses) = (Vec::new(), Vec::new());
         let mut regions = sampled.clone();
         for (index, stage) in self.stages.iter().enumerate() {
             let boxes = regions.iter().map(|regions| regions.boxes.clone()).collect();
@@ -101,6 +102,7 @@ impl RoiHeads {
             let num_regions: usize = regions.iter().map(|regions| regions.boxes.len()).sum();
             counts.extend([num_regions.max(1); 2]);
             let [name, box_name] = self.names(index);
+            updated_losses.push(losses.len());
             losses.push((name, classifier));
             losses.push((box_name, boxes));
             updates.push(update);
@@ -112,7 +114,7 @@ impl RoiHeads {
             let logits = masks.forward(masks.pool(features, boxes), labels);
             losses.push(("loss_mask", masks.loss(logits, &sampled, targets, &batch.sizes)));
         }
-        Ok(DetectorLosses { losses, counts, updates })
+        Ok(DetectorLosses { losses, counts, updates, updated_losses })
     }
 
     /// Takes the objects of a batch that trains into the memory, and draws from it.

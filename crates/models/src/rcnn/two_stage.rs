@@ -82,6 +82,7 @@ impl RCnn {
         let proposals = self.rpn.proposals(&output, &batch.sizes, self.rpn.config().train)?;
         let features = &features[..self.num_pooled_levels];
         let mut losses = self.roi_heads.losses(features, proposals, batch, targets, key)?;
+        losses.updated_losses.iter_mut().for_each(|place| *place += of_proposals.len());
         losses.losses.splice(..0, of_proposals);
         losses.counts.splice(..0, [num_anchors; 2]);
         Ok(losses)

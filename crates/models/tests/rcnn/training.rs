@@ -38,6 +38,9 @@ fn losses_have_their_names() {
         let targets = [objects(3), Vec::new()];
         let losses = detector.losses(&batch(&device), &targets, KEY).unwrap();
         assert!(losses.get("loss_objectness").is_some() && losses.get("loss").is_none());
+        assert_eq!(losses.updated_losses.len(), losses.updates.len());
+        let updated = losses.updated_losses.iter().map(|&place| losses.losses[place].0);
+        assert!(updated.into_iter().all(|name| name.starts_with("loss_classifier")));
         losses.losses.into_iter().map(|(name, _)| name).collect()
     };
     let rpn = ["loss_objectness", "loss_rpn_box_reg"];

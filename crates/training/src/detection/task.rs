@@ -67,16 +67,12 @@ impl DetectionReplica {
             self.learner.skip(num_images);
             return Ok(());
         };
-        let mut updates = losses.updates.into_iter();
-        let mut of_part = Vec::new();
-        for ((name, loss), share) in losses.losses.iter_mut().zip(shares) {
+        for ((_, loss), share) in losses.losses.iter_mut().zip(shares) {
             *loss = weighted(loss.clone(), *share);
-            // Updates are those of the classification losses, in their order.
-            if name.starts_with("loss_classifier") || *name == "classification" {
-                of_part.extend(updates.next().map(|update| update.of_part(*share)));
-            }
         }
-        losses.updates = of_part;
+        for (update, &loss) in losses.updates.iter_mut().zip(&losses.updated_losses) {
+            *update = std::mem::take(update).of_part(shares.get(loss).copied().unwrap_or(1.0));
+        }
         let total = losses.total();
         self.learner.window.add(losses.losses, num_images);
         self.learner.backward(total, num_images);
