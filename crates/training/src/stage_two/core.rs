@@ -41,7 +41,8 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(base: &Base, training: &StageTraining) -> Result<Self, TrainingError> {
         let device = &base.device;
-        let loss = base.recipe.final_loss().init(&base.counts, device)?;
+        let config = base.recipe.final_loss().with_default_seed(base.recipe.seed);
+        let loss = config.init(&base.counts, device)?;
         let mut model = base.initial_model(&loss)?;
         let frozen = match training.batch_norm {
             BatchNormMode::Eval => {

@@ -123,12 +123,17 @@ impl RetrainTask {
         let plan = Core::plan(recipe, training, steps_per_epoch)?;
         let reweighting = match reweighting {
             Some(config) => {
+                config.check_length("stage_two.reweighting", plan.num_epochs)?;
                 let weights = effective_number_weights(base.counts.instance_counts(), config.beta)?;
                 Some((config, weights))
             }
             None => None,
         };
         let core = Core::new(base, training)?;
+        if let Some((_, weights)) = &reweighting {
+            // A loss without a place for weights is refused before training.
+            core.loss.clone().reweighted(weights, core.learner.device())?;
+        }
         Ok((Self { core, source, reweighting, is_reweighted: false, gradients: None }, plan))
     }
 }
