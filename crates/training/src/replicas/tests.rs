@@ -174,8 +174,8 @@ fn every_batch_of_a_step_draws_anew() {
     assert_eq!(first, second); // without draws
     let [first, second] = seen_twice(&mut classification(1, &[SEQL, "gradient.accumulate=2"]));
     assert_ne!(first, second);
-    let drop = "loss={ method = \"drop-loss\", tail = { image-count-at-most = 1000 } }";
-    let overrides = ["batch_size=2", "gradient.accumulate=2", drop];
+    let acsl = "loss={ method = \"acsl\", common_share = 0.5, rare_share = 0.5 }";
+    let overrides = ["batch_size=2", "gradient.accumulate=2", acsl];
     let mut run = detection(2, &overrides);
     let [first, second] = seen_twice(&mut run);
     assert_ne!(first, second);
