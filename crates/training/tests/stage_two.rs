@@ -365,7 +365,7 @@ fn a_calibration_that_does_not_fit_the_second_stage_is_refused_before_the_first(
     let recipe = base.recipe(stage, &["calibration={ method = \"norcal\", gamma = -1.0 }"]);
     let error = train_classifier_on(&base.trained, &recipe, &options(&out, false, false));
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("calibration.gamma = -1") && !out.exists(), "{error}");
+    assert!(error.contains("calibration.gamma must be at least 0") && !out.exists(), "{error}");
 }
 
 #[test]
