@@ -133,7 +133,7 @@ fn both_forms_match_a_slow_loop_at_many_widths() {
             assert_matches(&format!("{columns} columns, {num_groups} groups"), &case);
         }
     }
-    assert_matches("several blocks", &Case::new([300, 121], 4));
+    assert_matches("several blocks", &Case::new([600, 121], 4));
 }
 
 #[test]
