@@ -197,5 +197,6 @@ fn is_foreground(labels: &Labels, num_classes: usize) -> Tensor<2> {
 /// The bin of every entry's error, from logits whose sign is turned at negatives.
 fn bins(signed: Tensor<2>, num_bins: usize) -> Tensor<2, Int> {
     let errors = sigmoid(-signed) * num_bins as f64;
-    errors.int().clamp(0, num_bins as i64 - 1)
+    let is_nan = errors.clone().is_nan(); // some backends refuse to make it an integer
+    errors.mask_fill(is_nan, 0.0).int().clamp(0, num_bins as i64 - 1)
 }

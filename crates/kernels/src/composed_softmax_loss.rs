@@ -11,7 +11,8 @@ const LEFT_OUT: f32 = -1e7;
 pub fn softmax_loss(logits: Tensor<2>, labels: Tensor<1, Int>, terms: SoftmaxTerms) -> Tensor<1> {
     let [num_rows, num_logits] = logits.dims();
     let mut logits = logits;
-    if let Some(weights) = &terms.row_weights {
+    // Some backends refuse to expand nothing.
+    if let Some(weights) = terms.row_weights.as_ref().filter(|_| num_rows > 0) {
         let is_left_out = weights.clone().without_autodiff().equal_elem(0.0);
         let is_left_out = is_left_out.unsqueeze_dim::<2>(1).expand([num_rows, num_logits]);
         logits = logits.mask_fill(is_left_out, 0.0);
