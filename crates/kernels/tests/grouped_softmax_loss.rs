@@ -5,7 +5,7 @@ mod reference;
 use burn::tensor::{Int, Tensor, TensorData};
 use longtail_kernels::{ColumnGroups, composed, grouped_softmax_loss};
 use longtail_testing::{assert_close, device, is_flex, values};
-use reference::{numbers, tensor};
+use reference::{assert_same_bits_with_threads, numbers, tensor};
 
 /// Groups of columns, and the place of each label's target among them.
 #[derive(Clone)]
@@ -196,30 +196,10 @@ fn bits_do_not_depend_on_threads() {
     if !is_flex() {
         return;
     }
-    const FILE: &str = "LONGTAIL_TEST_BITS";
-    if let Some(file) = std::env::var_os(FILE) {
+    assert_same_bits_with_threads("grouped_softmax_loss", 4 * 150 * 1209, || {
         let (losses, gradient) = Case::new([150, 1209], 5).outcome(grouped_softmax_loss);
-        let bits: Vec<u8> =
-            [losses, gradient].concat().into_iter().flat_map(f32::to_le_bytes).collect();
-        std::fs::write(file, bits).unwrap();
-        return;
-    }
-    let bits = ["1", "3"].map(|threads| {
-        let name = format!("grouped_softmax_loss_{}_{threads}", std::process::id());
-        let file = std::env::temp_dir().join(name);
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .arg("bits_do_not_depend_on_threads")
-            .env("RAYON_NUM_THREADS", threads)
-            .env(FILE, &file)
-            .status()
-            .unwrap();
-        assert!(status.success());
-        let bits = std::fs::read(&file).unwrap();
-        std::fs::remove_file(file).unwrap();
-        bits
+        [losses, gradient].concat().into_iter().flat_map(f32::to_le_bytes).collect()
     });
-    assert!(bits[0].len() > 4 * 150 * 1209);
-    assert!(bits[0] == bits[1]);
 }
 
 /// Runs tests above once more in processes limited to other instruction sets.

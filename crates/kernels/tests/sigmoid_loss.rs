@@ -8,7 +8,7 @@ use longtail_kernels::{
     sigmoid_loss, sigmoid_loss_with_sums,
 };
 use longtail_testing::{assert_close, device, is_flex, values};
-use reference::{numbers, tensor};
+use reference::{assert_same_bits_with_threads, numbers, tensor};
 
 fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
     tensor(&values, [values.len()], device)
@@ -463,27 +463,7 @@ fn bits_do_not_depend_on_threads() {
     if !is_flex() {
         return;
     }
-    const FILE: &str = "LONGTAIL_TEST_BITS";
-    if let Some(file) = std::env::var_os(FILE) {
-        std::fs::write(file, all_bits()).unwrap();
-        return;
-    }
-    let bits = ["1", "3"].map(|threads| {
-        let name = format!("sigmoid_loss_{}_{threads}", std::process::id());
-        let file = std::env::temp_dir().join(name);
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .arg("bits_do_not_depend_on_threads")
-            .env("RAYON_NUM_THREADS", threads)
-            .env(FILE, &file)
-            .status()
-            .unwrap();
-        assert!(status.success());
-        let bits = std::fs::read(&file).unwrap();
-        std::fs::remove_file(file).unwrap();
-        bits
-    });
-    assert!(bits[0].len() > 4 * 150 * 1203);
-    assert!(bits[0] == bits[1]);
+    assert_same_bits_with_threads("sigmoid_loss", 4 * 150 * 1203, all_bits);
 }
 
 /// Runs tests above once more in a process limited to another instruction set.

@@ -124,6 +124,14 @@ pub(crate) fn find_checkpoint(path: &Path) -> Result<PathBuf, TrainingError> {
     Err(TrainingError::NoRun { path: path.to_path_buf(), problem })
 }
 
+/// The path of a run, with the seed in place of `{seed}`.
+pub(crate) fn with_seed(path: &Path, seed: u64) -> PathBuf {
+    match path.to_str() {
+        Some(text) => text.replace("{seed}", &seed.to_string()).into(),
+        None => path.to_path_buf(),
+    }
+}
+
 /// Refuses the folder of a run that was stopped before its end; a checkpoint may be of any step.
 /// # Errors
 /// If the folder has a checkpoint and no report.

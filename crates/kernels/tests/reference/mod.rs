@@ -1,5 +1,6 @@
 //! Slow loops in double precision, and fixed pseudo-random numbers.
 #![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use burn::tensor::{Device, Tensor, TensorData};
 use longtail_kernels::ConvOptions;
@@ -174,4 +175,33 @@ pub(crate) fn batch_norm(
         (result.mean[c], result.variance[c]) = (mean, variance);
     }
     result
+}
+
+/// Asserts that a test computes the same bits with one and with three threads: it runs itself in
+/// processes of so many, which write what `bits` gives to a file. `name` is the kernel; the test is
+/// called `bits_do_not_depend_on_threads`.
+pub(crate) fn assert_same_bits_with_threads(
+    name: &str,
+    min_bytes: usize,
+    bits: impl FnOnce() -> Vec<u8>,
+) {
+    const FILE: &str = "LONGTAIL_TEST_BITS";
+    if let Some(file) = std::env::var_os(FILE) {
+        std::fs::write(file, bits()).unwrap();
+        return;
+    }
+    let [one, three] = ["1", "3"].map(|threads| {
+        let file = std::env::temp_dir().join(format!("{name}_{}_{threads}", std::process::id()));
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .arg("bits_do_not_depend_on_threads")
+            .env("RAYON_NUM_THREADS", threads)
+            .env(FILE, &file)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let bits = std::fs::read(&file).unwrap();
+        std::fs::remove_file(file).unwrap();
+        bits
+    });
+    assert!(one.len() > min_bytes && one == three);
 }

@@ -1,22 +1,14 @@
 //! Finished runs that a model learns from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::recipe_file::refuse;
-use crate::run_folder::check_finished;
+use crate::run_folder::{check_finished, with_seed};
 use crate::trained::TrainedModel;
-
-/// The path of a run, with the seed in place of `{seed}`.
-pub(super) fn with_seed(path: &Path, seed: u64) -> PathBuf {
-    match path.to_str() {
-        Some(text) => text.replace("{seed}", &seed.to_string()).into(),
-        None => path.to_path_buf(),
-    }
-}
 
 /// Loads a finished run that sees images as this recipe does. `key` is that of the recipe which names
 /// it.

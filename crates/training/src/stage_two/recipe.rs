@@ -9,6 +9,7 @@ use super::config::SecondStage;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::recipe_file::{self, RecipeForm, TaskKind, refuse};
+use crate::run_folder::with_seed;
 use crate::scheme::Scheme;
 use crate::settings::RunConfig;
 
@@ -79,10 +80,7 @@ impl ClassifierRecipe {
 
     /// The finished run, with the seed in its path.
     pub fn base(&self) -> PathBuf {
-        match self.base.to_str() {
-            Some(path) => path.replace("{seed}", &self.seed.to_string()).into(),
-            None => self.base.clone(),
-        }
+        with_seed(&self.base, self.seed)
     }
 
     /// Checks every value that the types let through.
