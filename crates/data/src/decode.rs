@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{ImageFormat, ImageReader};
+use longtail_types::{MAX_IMAGE_PIXELS, is_image_size};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
@@ -18,9 +19,21 @@ use crate::{DataError, RgbImage};
 /// in errors.
 ///
 /// # Errors
-/// If the bytes are not JPEG or PNG, end too early or are damaged.
+/// If the bytes are not JPEG or PNG, end too early or are damaged, or claim more than
+/// [`MAX_IMAGE_PIXELS`] pixels.
 pub fn decode_image(bytes: &[u8], item: &str) -> Result<RgbImage, DataError> {
     decode_into(bytes, item, Vec::new())
+}
+
+/// `[height, width]` of a JPEG or PNG file, from its head: nothing is decoded, and no memory taken for
+/// pixels. `item` names the image in errors.
+///
+/// # Errors
+/// If the bytes are not JPEG or PNG, or the head is damaged.
+pub fn image_size(bytes: &[u8], item: &str) -> Result<[usize; 2], DataError> {
+    let reader = ImageReader::with_format(Cursor::new(bytes), known_format(bytes, item)?);
+    let (width, height) = reader.into_dimensions().map_err(|error| damaged(item, error))?;
+    Ok([height as usize, width as usize])
 }
 
 /// `[height, width]` of an image file, from its head.
@@ -43,19 +56,26 @@ pub(crate) fn decode_into(
     item: &str,
     memory: Vec<u8>,
 ) -> Result<RgbImage, DataError> {
-    let image = match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes, item, memory)?,
-        Ok(ImageFormat::Png) => decode_png(bytes, item)?,
+    let image = match known_format(bytes, item)? {
+        ImageFormat::Jpeg => decode_jpeg(bytes, item, memory)?,
+        _ => decode_png(bytes, item)?,
+    };
+    image.filter(|i| i.width() > 0 && i.height() > 0).ok_or_else(|| damaged(item, "no pixels"))
+}
+
+/// JPEG or PNG, by the first bytes.
+fn known_format(bytes: &[u8], item: &str) -> Result<ImageFormat, DataError> {
+    match image::guess_format(bytes) {
+        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png)) => Ok(format),
         _ => {
             let start = &bytes[..bytes.len().min(4)];
             let found = match bytes {
                 [] => "the file is empty".to_owned(),
                 _ => format!("the file starts with {start:02x?}"),
             };
-            return Err(DataError::NotAnImage { item: item.to_owned(), found });
+            Err(DataError::NotAnImage { item: item.to_owned(), found })
         }
-    };
-    image.filter(|i| i.width() > 0 && i.height() > 0).ok_or_else(|| damaged(item, "no pixels"))
+    }
 }
 
 fn decode_jpeg(
@@ -74,15 +94,27 @@ fn decode_jpeg(
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| damaged(item, error))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| damaged(item, "no size"))?;
+    check_size(width, height, item)?;
     memory.resize(3 * width * height, 0);
     decoder.decode_into(&mut memory).map_err(|error| damaged(item, error))?;
     Ok(RgbImage::new(width, height, memory))
 }
 
 fn decode_png(bytes: &[u8], item: &str) -> Result<Option<RgbImage>, DataError> {
-    let reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Png);
-    let image = reader.decode().map_err(|error| damaged(item, error))?.into_rgb8();
+    let reader = || ImageReader::with_format(Cursor::new(bytes), ImageFormat::Png);
+    let (width, height) = reader().into_dimensions().map_err(|error| damaged(item, error))?;
+    check_size(width as usize, height as usize, item)?;
+    let image = reader().decode().map_err(|error| damaged(item, error))?.into_rgb8();
     Ok(RgbImage::new(image.width() as usize, image.height() as usize, image.into_raw()))
+}
+
+/// Refuses a size before memory is taken for it.
+fn check_size(width: usize, height: usize, item: &str) -> Result<(), DataError> {
+    if is_image_size([height, width]) {
+        return Ok(());
+    }
+    let allowed = format!("1 to {MAX_IMAGE_PIXELS} pixels are read");
+    Err(damaged(item, format!("its size is {width}x{height}; {allowed}")))
 }
 
 fn damaged(item: &str, error: impl ToString) -> DataError {

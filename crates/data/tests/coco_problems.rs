@@ -315,7 +315,7 @@ fn single_errors_are_named_or_skipped_and_counted() {
             "/images/1/width",
             json!(0),
             Kind::ImageField,
-            "images[1] (id 20): width and height must make 1 to 2^32 - 1 pixels, got 0x9",
+            "images[1] (id 20): width and height must make 1 to 178956970 pixels, got 0x9",
             [1, 2, 2],
         ),
         (

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use hotcoco::mask::rle_to_string;
-use longtail_types::{BBox, ClassMap, Mask};
+use longtail_types::{BBox, ClassMap, Mask, is_image_size};
 
 use super::runs::runs_of;
 use super::segments::{Segment, Segments};
@@ -85,7 +85,7 @@ impl DetectionDatasetBuilder {
     /// Adds an image file of `[height, width]`, which is not opened; returns its index.
     ///
     /// # Errors
-    /// If the id stands twice, or if the size is 0 or has more than `u32::MAX` pixels.
+    /// If the id stands twice, or if the size is 0 or has more than [`MAX_IMAGE_PIXELS`](longtail_types::MAX_IMAGE_PIXELS) pixels.
     pub fn add_file(&mut self, id: u64, size: [usize; 2], name: &str) -> Result<usize, DataError> {
         let size = self.check_image(id, size)?;
         self.images.push_file(id, size, name);
@@ -103,7 +103,7 @@ impl DetectionDatasetBuilder {
     }
 
     fn check_image(&mut self, id: u64, [height, width]: [usize; 2]) -> Result<[u32; 2], DataError> {
-        let expected = "at least 1x1 and at most 2^32 - 1 pixels";
+        let expected = "at least 1x1 and at most 178956970 pixels"; // MAX_IMAGE_PIXELS
         let size = image_size(height as u64, width as u64);
         let refused = || DataError::setting("image size", expected, format!("{width}x{height}"));
         let size = size.ok_or_else(refused)?;
@@ -232,11 +232,10 @@ impl DetectionDatasetBuilder {
     }
 }
 
-/// `[height, width]` if an image can have this size and run lengths of it fit into `u32`.
+/// `[height, width]` if an image can have this size; run lengths of it fit into `u32`.
 pub(super) fn image_size(height: u64, width: u64) -> Option<[u32; 2]> {
-    let pixels = height.checked_mul(width)?;
-    let is_good = pixels > 0 && u32::try_from(pixels).is_ok();
-    is_good.then_some([height as u32, width as u32])
+    let size = [usize::try_from(height).ok()?, usize::try_from(width).ok()?];
+    is_image_size(size).then_some([height as u32, width as u32])
 }
 
 /// Whether so many numbers can be a polygon.

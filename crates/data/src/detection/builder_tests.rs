@@ -95,7 +95,7 @@ fn refusals_name_the_value() {
     let image = builder.add_file(1, [4, 4], "b").map(drop);
     assert_eq!(message(image), "image id must be new, got 1");
     let image = builder.add_file(2, [0, 4], "b").map(drop);
-    let expected = "image size must be at least 1x1 and at most 2^32 - 1 pixels, got 4x0";
+    let expected = "image size must be at least 1x1 and at most 178956970 pixels, got 4x0";
     assert_eq!(message(image), expected);
     let label = builder.annotate(0, boxed(3, [0.0; 4]));
     assert_eq!(message(label), "label must be a class of the set, got 3 of 3 classes");

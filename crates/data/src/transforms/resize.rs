@@ -5,6 +5,7 @@ use std::cell::RefCell;
 
 use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use longtail_types::{MAX_IMAGE_PIXELS, is_image_size};
 use serde::{Deserialize, Serialize};
 
 use crate::error::check_positive;
@@ -53,7 +54,7 @@ impl ResizeShorter {
         image: Cow<'a, RgbImage>,
     ) -> Result<Cow<'a, RgbImage>, DataError> {
         let (width, height) = (image.width(), image.height());
-        let long = self.size * width.max(height) / width.min(height);
+        let long = self.size.saturating_mul(width.max(height)) / width.min(height);
         let size = if width <= height { [self.size, long] } else { [long, self.size] };
         resize_box(image, [0, 0, width, height], size)
     }
@@ -73,6 +74,12 @@ pub(crate) fn resize_box<'a>(
     let is_whole = from_width == image.width() && from_height == image.height();
     if is_whole && [width, height] == [from_width, from_height] {
         return Ok(image);
+    }
+    if !is_image_size([height, width]) {
+        let message = format!(
+            "resized to {width}x{height}, it would have more than {MAX_IMAGE_PIXELS} pixels"
+        );
+        return Err(DataError::Decode { item: String::new(), message });
     }
     let dims = [image.width(), image.height(), left, top, from_width, from_height, width, height];
     let pixels = resize_pixels(image.pixels(), dims.map(|n| n as u32))

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use hotcoco::{Annotation, Category, Dataset, Image};
-use longtail_types::{BBox, ClassMap, Instance};
+use longtail_types::{BBox, ClassMap, Instance, is_image_size};
 
 use super::{ground_truth::GroundTruth, mask_code::encode_mask, settings::Benchmark};
 use crate::EvalError;
@@ -62,7 +62,8 @@ impl GroundTruthBuilder {
     /// Adds one image. An image that is refused changes nothing.
     ///
     /// # Errors
-    /// If the id came before, the size has no pixel or more than 2^32, a label is outside of the
+    /// If the id came before, the size has no pixel or more than
+    /// [`MAX_IMAGE_PIXELS`](longtail_types::MAX_IMAGE_PIXELS), a label is outside of the
     /// classes, a box is not finite or a mask reaches beyond the image.
     pub fn add_image(&mut self, image: &AnnotatedImage) -> Result<(), EvalError> {
         let bad = |message: String| EvalError::BadTruth { image_id: image.id, message };
@@ -138,8 +139,7 @@ impl GroundTruthBuilder {
 /// `[height, width]` as files count them; `Err` says what is wrong.
 pub(crate) fn pixels(size: [usize; 2]) -> Result<[u32; 2], String> {
     let [height, width] = size;
-    let fits = height.checked_mul(width).is_some_and(|n| (1..=u32::MAX as usize).contains(&n));
-    match fits {
+    match is_image_size(size) {
         true => Ok([height as u32, width as u32]),
         false => Err(format!("an image of {width} x {height} pixels cannot be evaluated")),
     }

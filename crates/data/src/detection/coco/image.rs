@@ -1,5 +1,6 @@
 //! One entry of `images`.
 
+use longtail_types::MAX_IMAGE_PIXELS;
 use serde::de::{IgnoredAny, MapAccess};
 
 use super::entries::Entry;
@@ -121,7 +122,9 @@ impl Fields {
         let height = needed("height", SIDE, self.height)?;
         let width = needed("width", SIDE, self.width)?;
         let size = image_size(height, width).ok_or_else(|| {
-            format!("width and height must make 1 to 2^32 - 1 pixels, got {width}x{height}")
+            format!(
+                "width and height must make 1 to {MAX_IMAGE_PIXELS} pixels, got {width}x{height}"
+            )
         })?;
         let file_name = optional("file_name", "a text", self.file_name)?;
         let coco_url = optional("coco_url", "a text", self.coco_url)?;
