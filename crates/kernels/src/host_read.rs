@@ -44,7 +44,24 @@ pub fn read_back<const D: usize, K: Basic>(
 /// # Errors
 /// As [`read_back`].
 pub fn read_floats<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, HostReadError> {
-    let data = read_back(tensor)?.convert::<f32>();
+    floats(read_back(tensor)?)
+}
+
+/// As [`read_floats`], without blocking the thread: the only way in a browser, whose GPU hands
+/// numbers over when the page yields.
+///
+/// # Errors
+/// As [`read_back`].
+pub async fn read_floats_async<const D: usize>(
+    tensor: Tensor<D>,
+) -> Result<Vec<f32>, HostReadError> {
+    NUM_READS.set(NUM_READS.get() + 1);
+    let data = tensor.into_data_async().await;
+    floats(data.map_err(|error| HostReadError { reason: error.to_string() })?)
+}
+
+fn floats(data: TensorData) -> Result<Vec<f32>, HostReadError> {
+    let data = data.convert::<f32>();
     data.try_to_vec().map_err(|error| HostReadError { reason: format!("{error:?}") })
 }
 

@@ -89,7 +89,7 @@ pub use batch_norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
 pub use conv::{ConvOptions, conv2d, conv2d_bias_add_relu, conv2d_bias_relu};
 pub use form::{has_collectives, has_fused_forms, is_fused, runs_any_shape, set_fused};
 pub use grouped_softmax_loss::{ColumnGroups, grouped_softmax_loss};
-pub use host_read::{HostReadError, host_reads, read_back, read_floats};
+pub use host_read::{HostReadError, host_reads, read_back, read_floats, read_floats_async};
 pub use linear::{linear, linear_relu};
 pub use precision::to_single;
 pub use random_mask::{BackgroundDraw, DrawUnit, RandomMask};

@@ -9,6 +9,7 @@ use longtail_types::{ClassCounts, Detection, Instance};
 use crate::detector_losses::{DetectorLosses, StepKey};
 use crate::error::ModelError;
 use crate::held_loss::HeldLoss;
+use crate::host::{HostRead, blocking};
 use crate::raw_detection::RawDetection;
 use crate::rcnn::{FeatureMemory, RCnn};
 use crate::retinanet::RetinaNet;
@@ -78,9 +79,29 @@ impl Detector {
     /// # Errors
     /// As [`detect`](Self::detect).
     pub fn predict(&self, batch: &ImageBatch) -> Result<Vec<Vec<RawDetection>>, ModelError> {
+        blocking(self.predict_by(HostRead::Blocking, batch))
+    }
+
+    /// As [`predict`](Self::predict), without blocking the thread while the device computes: a
+    /// browser has no other way to read from a GPU. The same numbers.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub async fn predict_async(
+        &self,
+        batch: &ImageBatch,
+    ) -> Result<Vec<Vec<RawDetection>>, ModelError> {
+        self.predict_by(HostRead::Yielding, batch).await
+    }
+
+    async fn predict_by(
+        &self,
+        how: HostRead,
+        batch: &ImageBatch,
+    ) -> Result<Vec<Vec<RawDetection>>, ModelError> {
         match self {
-            Self::RCnn(detector) => detector.predict(batch),
-            Self::RetinaNet(detector) => detector.predict(batch),
+            Self::RCnn(detector) => detector.predict_by(how, batch).await,
+            Self::RetinaNet(detector) => detector.predict_by(how, batch).await,
         }
     }
 

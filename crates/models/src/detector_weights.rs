@@ -1,8 +1,10 @@
 //! Weights of a detector from and to files with torchvision's names.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::store::ModuleSnapshot;
+use burn::store::burn_pack::Tensor as FileTensor;
 use longtail_losses::Background;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,7 @@ use crate::coco91::Coco91;
 use crate::detector::Detector;
 use crate::detector_names::{current_name, rcnn_name};
 use crate::error::ModelError;
+use crate::weight_file;
 use crate::weight_fit::{self, LoadReport, Place, WRAPPERS, WeightSource};
 
 /// Where the ResNet of a detector lies in its file.
@@ -54,16 +57,40 @@ impl Detector {
         scope: DetectorLoadScope,
     ) -> Result<LoadReport, ModelError> {
         let path = path.as_ref();
+        self.load_tensors(path, weight_file::read(path)?, scope)
+    }
+
+    /// As [`load_weights`](Self::load_weights), from the bytes of a `.safetensors` file, where there
+    /// are no files: in a browser. `name` stands for the file in errors.
+    ///
+    /// # Errors
+    /// As [`load_weights`](Self::load_weights).
+    pub fn load_weight_bytes(
+        &mut self,
+        name: &str,
+        bytes: Vec<u8>,
+        scope: DetectorLoadScope,
+    ) -> Result<LoadReport, ModelError> {
+        let name = Path::new(name);
+        self.load_tensors(name, weight_file::parse(name, bytes)?, scope)
+    }
+
+    fn load_tensors(
+        &mut self,
+        path: &Path,
+        file: BTreeMap<String, FileTensor>,
+        scope: DetectorLoadScope,
+    ) -> Result<LoadReport, ModelError> {
         let names = Names::new(self);
         let source = match scope {
             DetectorLoadScope::Backbone => {
                 let inside = |w: &str| [w.to_owned(), format!("{w}{BODY}")];
                 let wrappers: Vec<String> = WRAPPERS.into_iter().flat_map(inside).collect();
-                WeightSource::open(path, &wrappers, "conv1.weight", str::to_owned)?
+                WeightSource::new(path, file, &wrappers, "conv1.weight", str::to_owned)
             }
             _ => {
                 let marker = format!("{BODY}conv1.weight");
-                WeightSource::open(path, &WRAPPERS.map(str::to_owned), &marker, current_name)?
+                WeightSource::new(path, file, &WRAPPERS.map(str::to_owned), &marker, current_name)
             }
         };
         let has_masks = self.has_masks();

@@ -11,7 +11,7 @@ use crate::detector_input::{boxes_of, check_images, check_targets};
 use crate::detector_losses::DetectorLosses;
 use crate::error::ModelError;
 use crate::held_loss::HeldLoss;
-use crate::host::{read_back, real_rows, upload, upload_indices};
+use crate::host::{HostRead, blocking, real_rows, upload, upload_indices};
 use crate::raw_detection::RawDetection;
 use crate::resnet_fpn::ResNetFpn;
 use crate::retinanet_config::RetinaNetConfig;
@@ -102,13 +102,21 @@ impl RetinaNet {
     /// # Errors
     /// If the lists of the batch disagree, or the results can't be read back.
     pub fn predict(&self, batch: &ImageBatch) -> Result<Vec<Vec<RawDetection>>, ModelError> {
+        blocking(self.predict_by(HostRead::Blocking, batch))
+    }
+
+    pub(crate) async fn predict_by(
+        &self,
+        how: HostRead,
+        batch: &ImageBatch,
+    ) -> Result<Vec<Vec<RawDetection>>, ModelError> {
         check_images(batch)?;
         let (output, anchors) = self.forward(batch.images.clone());
         let [batch_size, num_anchors, num_logits] = output.logits.dims();
         let logits = output.logits.reshape([batch_size * num_anchors, num_logits]);
         let num_classes = self.num_classes();
-        let scores = read_back("scores", self.loss.scores(logits)?)?;
-        let offsets = read_back("box offsets", output.offsets)?;
+        let scores = how.read("scores", self.loss.scores(logits)?).await?;
+        let offsets = how.read("box offsets", output.offsets).await?;
         let images = scores
             .chunks_exact((num_anchors * num_classes).max(1))
             .zip(offsets.chunks_exact((num_anchors * 4).max(1)))

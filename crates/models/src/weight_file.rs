@@ -41,6 +41,16 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, FileTensor>, ModelErr
     }
 }
 
+/// The tensors of a safetensors file that is in memory; `name` stands for it in errors.
+pub(crate) fn parse(
+    name: &Path,
+    bytes: Vec<u8>,
+) -> Result<BTreeMap<String, FileTensor>, ModelError> {
+    let failed = |reason: String| ModelError::Read { path: name.to_owned(), reason };
+    let mut store = SafetensorsStore::from_bytes(Some(bytes));
+    store.get_all_tensors().cloned().map_err(|error| failed(error.to_string()))
+}
+
 enum Format {
     Safetensors,
     PyTorch,

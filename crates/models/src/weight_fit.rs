@@ -49,7 +49,17 @@ impl WeightSource {
         marker: &str,
         rename: impl Fn(&str) -> String,
     ) -> Result<Self, ModelError> {
-        let file = weight_file::read(path)?;
+        Ok(Self::new(path, weight_file::read(path)?, wrappers, marker, rename))
+    }
+
+    /// The same of the tensors of a file that was read; `path` names it in errors.
+    pub(crate) fn new(
+        path: &Path,
+        file: BTreeMap<String, FileTensor>,
+        wrappers: &[String],
+        marker: &str,
+        rename: impl Fn(&str) -> String,
+    ) -> Self {
         let has = |wrapper: &&String| file.contains_key(&format!("{wrapper}{marker}"));
         let wrapper = wrappers.iter().find(has).cloned().unwrap_or_default();
         let (mut tensors, mut others) = (BTreeMap::new(), Vec::new());
@@ -59,7 +69,7 @@ impl WeightSource {
                 None => others.push(name),
             }
         }
-        Ok(Self { path: path.to_owned(), wrapper, tensors, others })
+        Self { path: path.to_owned(), wrapper, tensors, others }
     }
 
     /// Whether there is a tensor of this name of the model.

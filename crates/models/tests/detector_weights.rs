@@ -125,6 +125,28 @@ fn weights_come_back_whole() {
     }
 }
 
+#[test]
+fn bytes_load_as_their_file_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = make(&faster(), softmax(3), 1);
+    let path = saved(&source, folder.path());
+    let bytes = std::fs::read(&path).unwrap();
+    let mut target = make(&faster(), softmax(3), 2);
+    let before = tensors(&target);
+    let cut = bytes[..bytes.len() / 2].to_vec();
+    for damaged in [cut, b"no weights".to_vec(), Vec::new()] {
+        let error = target.load_weight_bytes("a.safetensors", damaged, DetectorLoadScope::All);
+        let message = error.unwrap_err().to_string();
+        assert!(message.starts_with("can't read weights from a.safetensors: "), "{message}");
+        assert_eq!(tensors(&target), before);
+    }
+    let mut by_file = make(&faster(), softmax(3), 3);
+    let expected = by_file.load_weights(&path, DetectorLoadScope::All).unwrap();
+    let report = target.load_weight_bytes("a.safetensors", bytes, DetectorLoadScope::All);
+    assert_eq!(report.unwrap(), expected);
+    assert_eq!(tensors(&target), tensors(&source));
+}
+
 /// The file has background first, as torchvision does.
 #[test]
 fn background_is_first_in_the_file_and_last_in_the_model() {

@@ -7,15 +7,19 @@ mod formula;
 #[path = "rcnn/tiny.rs"]
 mod tiny;
 
+use std::task::{Context, Poll, Waker};
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use common::{tensor, weights};
 use formula::{filled, gain};
+use longtail_kernels::host_reads;
 use longtail_models::{
     BackboneConfig, BoxHeadConfig, BoxLayersConfig, ClassifierConfig, DetectionConfig, Detector,
     DetectorBackboneConfig, DetectorConfig, FpnConfig, MaskHeadConfig, MaskRcnnConfig, NormConfig,
     RetinaNetConfig, RetinaNetDetectionConfig,
 };
+use longtail_ops::ImageBatch;
 use longtail_testing::{assert_close, values};
 use longtail_types::BBox;
 use tiny::{batch, cascade_rcnn, detector, eql, mask_rcnn, softmax};
@@ -122,6 +126,44 @@ fn detectors_find_the_same() {
         assert_same_detections(name, &plain, &folded);
         // The original still trains.
         assert_eq!(num_statistics(&detector), num_statistics(&plain), "{name}");
+    }
+}
+
+/// The result of a future, asked for again and again.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => std::thread::yield_now(),
+        }
+    }
+}
+
+#[test]
+fn without_blocking_detectors_find_the_same() {
+    let cases = [
+        ("mask", mask_with(NormConfig::batch()), softmax()),
+        ("cascade", DetectorConfig::CascadeRcnn(cascade_rcnn()), softmax()),
+        ("retinanet", retinanet(NormConfig::batch()), eql()),
+    ];
+    for (name, config, loss) in cases {
+        let detector = detector(&config, &loss, 3);
+        let detector = filled(detector, |path, shape| {
+            weights(path, shape, "bn2").into_iter().map(|v| v * gain(path)).collect()
+        });
+        let detector = detector.for_inference();
+        let batch = batch(&detector.devices()[0]);
+        let before = host_reads();
+        let expected = detector.predict(&batch).unwrap();
+        let num_reads = host_reads() - before;
+        assert!(num_reads > 0 && expected.iter().all(|found| found.len() > 10), "{name}");
+        assert_eq!(wait(detector.predict_async(&batch)).unwrap(), expected, "{name}");
+        assert_eq!(host_reads() - before, 2 * num_reads, "{name}");
+        let broken = ImageBatch { sizes: Vec::new(), ..batch };
+        let message = wait(detector.predict_async(&broken)).unwrap_err().to_string();
+        assert_eq!(message, detector.predict(&broken).unwrap_err().to_string());
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::box_loss::binary_cross_entropy;
 use crate::conv::ConvInit;
 use crate::error::ModelError;
-use crate::host::{read_back, real_rows, upload, upload_indices};
+use crate::host::{HostRead, blocking, real_rows, upload, upload_indices};
 use crate::norm::NormConfig;
 use crate::rcnn::check::check_positive;
 use crate::rcnn::conv_block::{ConvBlock, conv_blocks, fold_blocks, forward_blocks};
@@ -186,10 +186,20 @@ impl MaskHead {
         regions: Tensor<4>,
         labels: Vec<usize>,
     ) -> Result<Vec<Vec<f32>>, ModelError> {
+        blocking(self.predict_by(HostRead::Blocking, regions, labels))
+    }
+
+    /// As [`predict`](Self::predict), waiting as `how` says.
+    pub(crate) async fn predict_by(
+        &self,
+        how: HostRead,
+        regions: Tensor<4>,
+        labels: Vec<usize>,
+    ) -> Result<Vec<Vec<f32>>, ModelError> {
         let num_masks = labels.len();
         let logits = self.forward(regions, labels);
         let [_, height, width] = logits.dims();
-        let probabilities = read_back("masks", sigmoid(logits))?;
+        let probabilities = how.read("masks", sigmoid(logits)).await?;
         let masks = probabilities.chunks_exact((height * width).max(1)).take(num_masks);
         Ok(masks.map(<[f32]>::to_vec).collect())
     }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::detector_losses::{DetectorLosses, StepKey};
 use crate::error::ModelError;
-use crate::host::read_back;
+use crate::host::{HostRead, blocking, read_back};
 use crate::raw_detection::RawDetection;
 use crate::rcnn::box_stage::{BoxStage, StageLosses};
 use crate::rcnn::detections::{DetectionConfig, Rows, detections};
@@ -149,8 +149,9 @@ impl RoiHeads {
 
     /// Detections of each image by falling score. The scores of a cascade are the mean of its
     /// stages', the boxes are the last stage's.
-    pub(crate) fn detect(
+    pub(crate) async fn detect_by(
         &self,
+        how: HostRead,
         features: &[Tensor<4>],
         proposals: Vec<Vec<BBox>>,
         sizes: &[[usize; 2]],
@@ -169,12 +170,12 @@ impl RoiHeads {
                 None => stage_scores,
             };
             if index + 1 < self.stages.len() {
-                let offsets = read_back("refined boxes", output.offsets)?;
+                let offsets = how.read("refined boxes", output.offsets).await?;
                 boxes = refined(stage, boxes.iter().map(Vec::as_slice), &offsets, sizes);
                 scores = Some(sum);
             } else {
                 let mean = if index == 0 { sum } else { sum / self.stages.len() as f32 };
-                found = self.detections(mean, output.offsets, &boxes, sizes)?;
+                found = self.detections_by(how, mean, output.offsets, &boxes, sizes).await?;
             }
         }
         if let Some(masks) = &self.masks {
@@ -182,7 +183,7 @@ impl RoiHeads {
                 found.iter().map(|found| found.iter().map(|d| d.bbox).collect()).collect();
             let labels: Vec<usize> = found.iter().flatten().map(|d| d.label).collect();
             if !labels.is_empty() {
-                let masks = masks.predict(masks.pool(features, boxes), labels)?;
+                let masks = masks.predict_by(how, masks.pool(features, boxes), labels).await?;
                 for (detection, mask) in found.iter_mut().flatten().zip(masks) {
                     detection.mask = Some(mask);
                 }
@@ -206,10 +207,22 @@ impl RoiHeads {
         boxes: &[Vec<BBox>],
         sizes: &[[usize; 2]],
     ) -> Result<Vec<Vec<RawDetection>>, ModelError> {
+        blocking(self.detections_by(HostRead::Blocking, scores, offsets, boxes, sizes))
+    }
+
+    /// As [`detections`](Self::detections), waiting as `how` says.
+    async fn detections_by(
+        &self,
+        how: HostRead,
+        scores: Tensor<2>,
+        offsets: Tensor<2>,
+        boxes: &[Vec<BBox>],
+        sizes: &[[usize; 2]],
+    ) -> Result<Vec<Vec<RawDetection>>, ModelError> {
         let Some(last) = self.stages.last() else { return Ok(vec![Vec::new(); sizes.len()]) };
         let rows = Tensor::cat(vec![scores, offsets], 1);
         let [_, num_columns] = rows.dims();
-        let values = read_back("detections", rows)?;
+        let values = how.read("detections", rows).await?;
         let num_classes = last.loss.get().num_classes();
         let is_class_specific = last.rule.is_class_specific;
         let mut rest = values.as_slice();

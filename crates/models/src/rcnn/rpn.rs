@@ -11,7 +11,7 @@ use crate::box_loss::{binary_cross_entropy, smooth_l1};
 use crate::detector_input::boxes_of;
 use crate::detector_losses::StepKey;
 use crate::error::ModelError;
-use crate::host::{read_back, real_rows, upload, upload_indices};
+use crate::host::{HostRead, blocking, real_rows, upload, upload_indices};
 use crate::rcnn::check::{check_fraction, check_ious, check_positive};
 use crate::rcnn::proposals::{ProposalLimits, ProposalRule, proposals};
 use crate::rcnn::rpn_head::{NUM_OUTPUTS, RpnHead};
@@ -151,8 +151,19 @@ impl Rpn {
         sizes: &[[usize; 2]],
         limits: ProposalLimits,
     ) -> Result<Vec<Vec<BBox>>, ModelError> {
+        blocking(self.proposals_by(HostRead::Blocking, output, sizes, limits))
+    }
+
+    /// As [`proposals`](Self::proposals), waiting as `how` says.
+    pub(crate) async fn proposals_by(
+        &self,
+        how: HostRead,
+        output: &RpnOutput,
+        sizes: &[[usize; 2]],
+        limits: ProposalLimits,
+    ) -> Result<Vec<Vec<BBox>>, ModelError> {
         let [_, num_anchors, _] = output.predictions.dims();
-        let predictions = read_back("proposals", output.predictions.clone())?;
+        let predictions = how.read("proposals", output.predictions.clone()).await?;
         let rule = ProposalRule {
             limits,
             nms_threshold: self.config.nms_threshold,

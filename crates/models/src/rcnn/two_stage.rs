@@ -8,6 +8,7 @@ use longtail_types::Instance;
 use crate::detector_input::{check_images, check_targets};
 use crate::detector_losses::{DetectorLosses, StepKey};
 use crate::error::ModelError;
+use crate::host::{HostRead, blocking};
 use crate::raw_detection::RawDetection;
 use crate::rcnn::roi_heads::RoiHeads;
 use crate::rcnn::rpn::Rpn;
@@ -93,12 +94,21 @@ impl RCnn {
     /// # Errors
     /// If the lists of the batch disagree, or the results can't be read back.
     pub fn predict(&self, batch: &ImageBatch) -> Result<Vec<Vec<RawDetection>>, ModelError> {
+        blocking(self.predict_by(HostRead::Blocking, batch))
+    }
+
+    pub(crate) async fn predict_by(
+        &self,
+        how: HostRead,
+        batch: &ImageBatch,
+    ) -> Result<Vec<Vec<RawDetection>>, ModelError> {
         check_images(batch)?;
         let features = self.backbone.forward(batch.images.clone());
         let output = self.rpn.forward(&features, padded_size(&batch.images));
-        let proposals = self.rpn.proposals(&output, &batch.sizes, self.rpn.config().test)?;
+        let limits = self.rpn.config().test;
+        let proposals = self.rpn.proposals_by(how, &output, &batch.sizes, limits).await?;
         let features = &features[..self.num_pooled_levels];
-        self.roi_heads.detect(features, proposals, &batch.sizes)
+        self.roi_heads.detect_by(how, features, proposals, &batch.sizes).await
     }
 }
 
