@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::{host_reads, layers, process, tools};
+use crate::{host_reads, layers, links, process, tools};
 
 /// How one step ended.
 #[derive(Debug)]
@@ -20,12 +20,14 @@ struct Step {
     run: fn() -> Result<Outcome>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 10] = [
     Step { name: "fmt", run: fmt },
     Step { name: "layers", run: || passed(layers::run()) },
     Step { name: "host-reads", run: || passed(host_reads::run()) },
+    Step { name: "links", run: || passed(links::run()) },
     Step { name: "typos", run: typos },
     Step { name: "deny", run: deny },
+    Step { name: "book", run: build_book },
     Step { name: "clippy", run: clippy },
     Step { name: "doc", run: doc },
     Step { name: "test", run: test },
@@ -69,6 +71,14 @@ pub(crate) fn cuda() -> Result<()> {
             .arg(target)
             .env("DOCS_RS", "1"),
     )
+}
+
+/// Builds the guide into `target/book`; without mdBook that is an error.
+pub(crate) fn book() -> Result<()> {
+    match build_book()? {
+        Outcome::Skipped(reason) => bail!("{reason}"),
+        _ => Ok(()),
+    }
 }
 
 fn selected(args: &[String]) -> Result<Vec<&'static Step>> {
@@ -131,6 +141,13 @@ fn deny() -> Result<Outcome> {
     }
 }
 
+fn build_book() -> Result<Outcome> {
+    match tools::MDBOOK.find() {
+        Some(mut mdbook) => passed(process::run(mdbook.args(["build", "docs"]))),
+        None => Ok(Outcome::Skipped("mdbook is not installed (cargo xtask tools)")),
+    }
+}
+
 /// In the release profile like everything else, so that build scripts are compiled once.
 fn clippy() -> Result<Outcome> {
     if !process::succeeds(&mut process::cargo(&["clippy", "--version"])) {
@@ -172,7 +189,10 @@ mod tests {
     #[test]
     fn no_test_leaves_the_rest() {
         let names = names(&["--no-test"]).unwrap();
-        assert_eq!(names, ["fmt", "layers", "host-reads", "typos", "deny", "clippy", "doc"]);
+        assert_eq!(
+            names,
+            ["fmt", "layers", "host-reads", "links", "typos", "deny", "book", "clippy", "doc"]
+        );
     }
 
     #[test]

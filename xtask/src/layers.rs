@@ -10,7 +10,7 @@ use crate::process;
 use graph::{Kind, Package, packages};
 
 /// Rank of every library. A crate may use crates of a lower rank, never of its own.
-const RANKS: [(&str, u8); 13] = [
+const RANKS: [(&str, u8); 14] = [
     ("longtail-types", 0),
     ("longtail-kernels", 0),
     (TESTING, 1),
@@ -23,11 +23,12 @@ const RANKS: [(&str, u8); 13] = [
     ("longtail", FACADE),
     ("longtail-conformance", FACADE),
     ("longtail-bench", 5),
+    ("longtail-serve", 5),
     ("longtail-cli", 6),
 ];
 /// From the facade on, a crate may turn a backend on by default.
 const FACADE: u8 = 4;
-/// Examples and this program stand on top of everything.
+/// Examples, what is fuzzed and this program stand on top of everything.
 const TOP: u8 = 7;
 /// For tests alone: any crate may have it as dev-dependency, none as an ordinary one.
 const TESTING: &str = "longtail-testing";
@@ -76,7 +77,7 @@ fn violations(packages: &[Package]) -> Vec<String> {
 
 fn rank(package: &Package) -> Option<u8> {
     let listed = RANKS.iter().find(|(name, _)| *name == package.name).map(|(_, rank)| *rank);
-    let is_top = ["examples", "xtask"].contains(&package.top_folder.as_str());
+    let is_top = ["examples", "fuzz", "xtask"].contains(&package.top_folder.as_str());
     listed.or(is_top.then_some(TOP))
 }
 

@@ -3,11 +3,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod check;
+mod fuzz;
 mod host_reads;
 mod layers;
+mod links;
 mod process;
 mod reference;
 mod tools;
+mod web;
 
 use std::process::ExitCode;
 
@@ -16,19 +19,27 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  check [STEP...] [--no-test]   fmt, layers, host-reads, typos, deny, clippy, doc, test: all of them, or those named
+  check [STEP...] [--no-test]   fmt, layers, host-reads, links, typos, deny, book, clippy, doc, test: all of them, or those
+                                named
   layers                        crates depend on lower ranks only; libraries turn no backend on
   host-reads                    the training path reads from the device through one function only
+  links                         links of the Markdown files lead to files and headings
+  book                          build the guide into target/book, if mdBook is installed
   reference [NAME...] [--python PATH] [--write]
                                 rerun the scripts behind the expected numbers of the tests and compare;
                                 --write stores new numbers instead
-  tools                         install typos and cargo-deny from crates.io into target/tools
+  fuzz [--seconds N] [--target NAME]... [--minimize]
+                                every parser under libFuzzer, 30 seconds each by default
+  web [--run FOLDER] [--test] [--serve]
+                                build the page with a detector (the demo's, or that of a run) into target/web;
+                                --test compares it with `longtail predict` in headless Chromium
+  tools                         install typos, cargo-deny and mdBook from crates.io into target/tools
   check-cuda                    type-check the command with the cuda feature, without a CUDA toolkit
   help                          this text";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match run(&args) {
+    match fuzz::instrument(&args).unwrap_or_else(|| run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -43,14 +54,19 @@ fn run(args: &[String]) -> Result<()> {
     };
     match command.as_str() {
         "check" => check::run(rest),
+        "fuzz" => fuzz::run(rest),
         "reference" => reference::run(rest),
-        "layers" | "host-reads" | "tools" | "check-cuda" | "help" | "--help" | "-h" => {
+        "web" => web::run(rest),
+        "layers" | "host-reads" | "links" | "book" | "tools" | "check-cuda" | "help" | "--help"
+        | "-h" => {
             if let Some(extra) = rest.first() {
                 bail!("`{command}` takes no argument, got `{extra}`");
             }
             match command.as_str() {
                 "layers" => layers::run(),
                 "host-reads" => host_reads::run(),
+                "links" => links::run(),
+                "book" => check::book(),
                 "tools" => tools::install(),
                 "check-cuda" => check::cuda(),
                 _ => {

@@ -13,12 +13,23 @@ pub(crate) struct Tool {
     krate: &'static str,
     version: &'static str,
     binary: &'static str,
+    /// What `cargo install` is told beside name and version.
+    args: &'static [&'static str],
 }
 
 /// Spelling.
-pub(crate) const TYPOS: Tool = Tool { krate: "typos-cli", version: "1.52.0", binary: "typos" };
+pub(crate) const TYPOS: Tool =
+    Tool { krate: "typos-cli", version: "1.52.0", binary: "typos", args: &[] };
 /// Licenses, sources and duplicate versions of the dependencies.
-pub(crate) const DENY: Tool = Tool { krate: "cargo-deny", version: "0.20.2", binary: "cargo-deny" };
+pub(crate) const DENY: Tool =
+    Tool { krate: "cargo-deny", version: "0.20.2", binary: "cargo-deny", args: &[] };
+/// The guide as a book of HTML pages, without the server that shows it.
+pub(crate) const MDBOOK: Tool = Tool {
+    krate: "mdbook",
+    version: "0.5.4",
+    binary: "mdbook",
+    args: &["--no-default-features", "--features", "search"],
+};
 
 impl Tool {
     /// The tool in `target/tools`, or else on the path; `None` when it is on neither.
@@ -35,7 +46,7 @@ impl Tool {
 pub(crate) fn install() -> Result<()> {
     let root = root();
     let build = root.join("build");
-    for tool in [TYPOS, DENY] {
+    for tool in [TYPOS, DENY, MDBOOK] {
         if tool.find().is_some() {
             println!("{}: installed", tool.binary);
             continue;
@@ -44,6 +55,7 @@ pub(crate) fn install() -> Result<()> {
         process::run(
             process::cargo(&["install", "--quiet", "--debug", "--locked", tool.krate])
                 .args(["--version", tool.version])
+                .args(tool.args)
                 .arg("--root")
                 .arg(&root)
                 .env("CARGO_TARGET_DIR", &build)

@@ -29,6 +29,14 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
+    /// A folder that a set cannot be written into.
+    #[error("{}: {message}", path.display())]
+    Folder {
+        /// The folder, or a file in it.
+        path: PathBuf,
+        /// Why not.
+        message: String,
+    },
     /// A data set folder without class folders.
     #[error("{}: no class folders in it; expected {}/CLASS/IMAGE.jpg", path.display(), path.display())]
     NoClassFolders {

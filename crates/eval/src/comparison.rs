@@ -49,13 +49,13 @@ pub(crate) struct Spread {
 }
 
 impl Comparison {
-    /// Compares reports; `num_rarest` adds a column for the accuracy of so many of the rarest
-    /// classes, 0 adds none. A group that no report has gets no column.
+    /// Compares reports; `num_at_ends` adds columns for the accuracy of so many of the most frequent
+    /// and of the rarest classes, 0 adds none. A group that no report has gets no column.
     ///
     /// # Errors
     /// Without reports, or if they differ in classes, training images, thresholds or number of test
     /// images.
-    pub fn new(reports: &[ClassificationReport], num_rarest: usize) -> Result<Self, EvalError> {
+    pub fn new(reports: &[ClassificationReport], num_at_ends: usize) -> Result<Self, EvalError> {
         let first = reports.first().ok_or(EvalError::NoReports)?;
         reports.iter().try_for_each(|report| check_comparable(first, report))?;
         let names = distinct(reports.iter().map(|report| report.name.as_str()));
@@ -64,7 +64,7 @@ impl Comparison {
             let num_runs = reports.iter().filter(|report| report.name == *name).count();
             comparison.methods.push(Method { name: name.to_string(), num_runs, cells: vec![] });
         }
-        for measure in Measure::all(num_rarest) {
+        for measure in Measure::all(num_at_ends) {
             let cells = names.iter().map(|name| {
                 let runs = reports.iter().filter(|report| report.name == *name);
                 Spread::of(&runs.filter_map(|run| measure.read(run)).collect::<Vec<_>>())
@@ -264,18 +264,20 @@ mod tests {
         ];
         let comparison = Comparison::new(&reports, 1).unwrap();
         let expected = "\
-accuracy %               overall           many         medium      rarest 1
-────────────────────────────────────────────────────────────────────────────
-                       3 classes        1 class      2 classes       1 class
-plain                      33.33         100.00           0.00          0.00
-balanced (2 runs)  75.00 ± 11.79  100.00 ± 0.00  62.50 ± 17.68  50.00 ± 0.00
+accuracy %               overall           many         medium     frequent 1      rarest 1
+────────────────────────────────────────────────────────────────────────────────────────
+                       3 classes        1 class      2 classes        1 class       1 class
+plain                      33.33         100.00           0.00         100.00          0.00
+balanced (2 runs)  75.00 ± 11.79  100.00 ± 0.00  62.50 ± 17.68  100.00 ± 0.00  50.00 ± 0.00
 
-difference to plain, points  overall   many  medium  rarest 1
-─────────────────────────────────────────────────────────────
-balanced                      +41.67  +0.00  +62.50    +50.00
+difference to plain, points  overall   many  medium  frequent 1  rarest 1
+─────────────────────────────────────────────────────────────────────────
+balanced                      +41.67  +0.00  +62.50       +0.00    +50.00
 ";
         assert_eq!(comparison.table(), expected);
-        assert!(comparison.markdown().contains("| plain | 33.33 | 100.00 | 0.00 | 0.00 |"));
+        assert!(
+            comparison.markdown().contains("| plain | 33.33 | 100.00 | 0.00 | 100.00 | 0.00 |")
+        );
         let json: serde_json::Value = serde_json::from_str(&comparison.json().unwrap()).unwrap();
         assert_eq!(json["methods"][0]["cells"][1]["mean"], 1.0);
     }

@@ -10,15 +10,16 @@ pub(crate) enum Measure {
     Overall,
     Macro,
     Shots(ShotGroup),
+    MostFrequent(usize),
     Rarest(usize),
     CalibrationError,
 }
 
 impl Measure {
-    pub(crate) fn all(num_rarest: usize) -> [Self; 7] {
+    pub(crate) fn all(num_at_ends: usize) -> [Self; 8] {
         let [many, medium, few] = GROUPS.map(Self::Shots);
-        let rarest = Self::Rarest(num_rarest);
-        [Self::Overall, Self::Macro, many, medium, few, rarest, Self::CalibrationError]
+        let (most, rarest) = (Self::MostFrequent(num_at_ends), Self::Rarest(num_at_ends));
+        [Self::Overall, Self::Macro, many, medium, few, most, rarest, Self::CalibrationError]
     }
 
     /// Macro accuracy is read only where it says something else than micro accuracy.
@@ -28,6 +29,7 @@ impl Measure {
             Self::Overall => Some(report.micro_accuracy),
             Self::Macro => (examples().min() != examples().max()).then_some(report.macro_accuracy),
             Self::Shots(group) => Some(report.shots.group(group)?.accuracy),
+            Self::MostFrequent(number) => Some(report.most_frequent(number)?.accuracy),
             Self::Rarest(number) => Some(report.rarest(number)?.accuracy),
             Self::CalibrationError => Some(report.calibration.as_ref()?.expected_error),
         }
@@ -38,6 +40,7 @@ impl Measure {
             Self::Overall => "overall".into(),
             Self::Macro => "macro".into(),
             Self::Shots(group) => group.to_string(),
+            Self::MostFrequent(number) => format!("frequent {number}"),
             Self::Rarest(number) => format!("rarest {number}"),
             Self::CalibrationError => "calibration error".into(),
         }
@@ -49,6 +52,9 @@ impl Measure {
                 Some(report.classes.iter().filter(|class| class.accuracy.is_some()).count())
             }
             Self::Shots(group) => report.shots.group(group).map(|group| group.num_classes),
+            Self::MostFrequent(number) => {
+                report.most_frequent(number).map(|group| group.num_classes)
+            }
             Self::Rarest(number) => report.rarest(number).map(|group| group.num_classes),
             Self::CalibrationError => None,
         }

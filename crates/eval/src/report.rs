@@ -136,6 +136,14 @@ impl ClassificationReport {
         GroupAccuracy::of(order[skipped..].iter().map(|&label| &self.classes[label]))
     }
 
+    /// Accuracy of the `num_classes` classes with the most training images (of equal ones, those
+    /// with the lower label), `None` if none of them has a test example.
+    pub fn most_frequent(&self, num_classes: usize) -> Option<GroupAccuracy> {
+        let order = self.by_frequency();
+        let kept = num_classes.min(order.len());
+        GroupAccuracy::of(order[..kept].iter().map(|&label| &self.classes[label]))
+    }
+
     /// Labels from most to fewest training images, equal ones in label order.
     pub fn by_frequency(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.classes.len()).collect();
@@ -228,6 +236,9 @@ mod tests {
         assert_eq!(report.group_size(ShotGroup::Few), 2);
         assert_eq!(report.rarest(3).map(|rarest| rarest.accuracy), Some(0.25));
         assert_eq!(report.rarest(0), None);
+        // Two of three examples, then one of two.
+        assert_eq!(report.most_frequent(2).map(|most| most.accuracy), Some(0.6));
+        assert_eq!(report.most_frequent(0), None);
         assert_eq!(report.by_frequency(), [0, 1, 2, 3]);
     }
 

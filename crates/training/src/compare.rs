@@ -154,9 +154,9 @@ fn compare_classifiers(
             Outcome::Interrupted { step } => return Ok(Outcome::Interrupted { step }),
         }
         // What cannot be compared stops here, and not after the last run.
-        Comparison::new(&reports, NUM_RAREST)?;
+        Comparison::new(&reports, NUM_AT_ENDS)?;
     }
-    let comparison = Comparison::new(&reports, NUM_RAREST)?;
+    let comparison = Comparison::new(&reports, NUM_AT_ENDS)?;
     Ok(Outcome::Finished(Box::new(AnyComparison::Classification(comparison))))
 }
 
@@ -203,9 +203,9 @@ fn read_report(path: &Path) -> Result<Outcome, TrainingError> {
     Ok(Outcome::Finished(Box::new(ClassificationReport::read(path)?)))
 }
 
-/// The accuracy of so many of the rarest classes is a column of its own, as in the CIFAR tables of
-/// the literature.
-const NUM_RAREST: usize = 3;
+/// The accuracies of so many of the most frequent and of the rarest classes are columns of their
+/// own, as in the CIFAR tables of the literature.
+const NUM_AT_ENDS: usize = 3;
 
 /// Every recipe with a seed before the next seed, so that an unfinished comparison has whole pairs.
 fn runs<'a, T>(seeds: &'a [u64], recipes: &'a [T]) -> impl Iterator<Item = (u64, &'a T)> {

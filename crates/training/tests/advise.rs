@@ -4,8 +4,8 @@
 use longtail_data::LongTail;
 use longtail_testing::development_data;
 use longtail_training::{
-    AnyRecipe, DatasetConfig, DatasetSource, DetectionDatasetConfig, DetectionSource, TailShape,
-    advise_classification, advise_detection,
+    AnyRecipe, DatasetConfig, DatasetSource, DetectionDatasetConfig, DetectionSource,
+    DetectorStart, TailShape, advise_classification, advise_detection,
 };
 
 #[test]
@@ -39,15 +39,20 @@ fn a_hundred_images_of_coco() {
         val_images: root.join("images/val"),
     };
     let dataset = DetectionDatasetConfig { source, lenient: false };
-    let advice = advise_detection(&dataset, None).unwrap();
+    let advice = advise_detection(&dataset, DetectorStart::Scratch).unwrap();
     assert_eq!(advice.tail.shape, TailShape::Long);
     assert!(advice.warnings.iter().any(|warning| warning.contains("ImageNet weights")), "{advice}");
     let AnyRecipe::Detection(recipe) = advice.recipe().unwrap() else { panic!("{advice}") };
     assert_eq!(recipe.loss.method(), "balanced-sigmoid");
-    assert_eq!((recipe.iterations, recipe.dataset.clone()), (2000, dataset));
+    assert_eq!((recipe.iterations, recipe.dataset.clone()), (2000, dataset.clone()));
     // The published threshold of Equalization Loss finds no tail in so few images; this one does.
     let bound = advice.tail.boundary().unwrap();
     let images = advice.tail.counts.image_counts();
     let tail: u64 = images.iter().filter(|&&count| count <= bound).sum();
+    // For a first look: small images, a small network, anchors for their size.
+    let small = advise_detection(&dataset, DetectorStart::Small).unwrap();
+    assert!(small.to_toml().contains("[[21.3], [42.7], [64.0], [85.3], [128.0]]"), "{small}");
+    let AnyRecipe::Detection(small) = small.recipe().unwrap() else { panic!("{small}") };
+    assert_eq!((small.loss.method(), small.iterations), ("balanced-sigmoid", 600));
     assert!(tail > 0 && (tail as f64) <= 0.091 * images.iter().sum::<u64>() as f64, "{advice}");
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use longtail::eval::write_whole;
 use longtail::training::{
     Advice, AnyRecipe, DatasetConfig, DatasetSource, DetectionDatasetConfig, DetectionSource,
-    advise_classification, advise_detection,
+    DetectorStart, advise_classification, advise_detection,
 };
 
 /// Options of `advise`.
@@ -52,9 +52,22 @@ pub(crate) struct Args {
     /// ImageNet weights for the backbone of a detector. Default: none.
     #[arg(long)]
     weights: Option<PathBuf>,
+    /// A small detector on images of at most 256 pixels, for a first look on a CPU.
+    #[arg(long, conflicts_with = "weights")]
+    small: bool,
     /// Writes the recipe into this file.
     #[arg(long)]
     out: Option<PathBuf>,
+}
+
+impl Args {
+    fn start(&self) -> DetectorStart<'_> {
+        match &self.weights {
+            Some(weights) => DetectorStart::ImageNet(weights),
+            None if self.small => DetectorStart::Small,
+            None => DetectorStart::Scratch,
+        }
+    }
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -75,9 +88,7 @@ fn advise(args: &Args) -> anyhow::Result<Advice> {
     if let Some(recipe) = &args.recipe {
         return Ok(match AnyRecipe::load(recipe, &[""; 0])? {
             AnyRecipe::Classification(recipe) => advise_classification(&recipe.dataset)?,
-            AnyRecipe::Detection(recipe) => {
-                advise_detection(&recipe.dataset, args.weights.as_deref())?
-            }
+            AnyRecipe::Detection(recipe) => advise_detection(&recipe.dataset, args.start())?,
             AnyRecipe::Classifier(_) => bail!(
                 "{} trains a classifier on a finished run: give the recipe of that run",
                 recipe.display()
@@ -93,7 +104,7 @@ fn advise(args: &Args) -> anyhow::Result<Advice> {
         return Ok(advise_classification(&dataset)?);
     }
     let dataset = DetectionDatasetConfig { source: detection(args)?, lenient: args.lenient };
-    Ok(advise_detection(&dataset, args.weights.as_deref())?)
+    Ok(advise_detection(&dataset, args.start())?)
 }
 
 fn classification(args: &Args) -> Option<anyhow::Result<DatasetSource>> {

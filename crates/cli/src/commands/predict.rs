@@ -13,7 +13,7 @@ pub(crate) struct Args {
     /// Run folder, or one of its checkpoints.
     #[arg(long)]
     run: PathBuf,
-    /// JPEG or PNG images.
+    /// JPEG or PNG images, or folders of them.
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// Detectors: writes each image with its detections drawn, and a JSON file beside it, into this
@@ -34,13 +34,40 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    args.images = expanded(&args.images)?;
     let device = longtail::device(&args.device)?;
     match AnyTrained::load(&args.run, &[""; 0], &device)? {
         AnyTrained::Classification(model) => classify(&model, &args)?,
         AnyTrained::Detection(detector) => detect(&detector, &args)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Folders are replaced by the images in them, in the order of their names.
+fn expanded(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            images.push(path.clone());
+            continue;
+        }
+        let place = || path.display().to_string();
+        let files = std::fs::read_dir(path).with_context(place)?;
+        let mut files: Vec<PathBuf> =
+            files.map(|file| file.map(|file| file.path())).collect::<Result<_, _>>()?;
+        files.retain(|file| file.extension().is_some_and(is_image_ending));
+        if files.is_empty() {
+            bail!("{}: no JPEG or PNG image in this folder", path.display());
+        }
+        files.sort();
+        images.append(&mut files);
+    }
+    Ok(images)
+}
+
+fn is_image_ending(ending: &std::ffi::OsStr) -> bool {
+    ["jpg", "jpeg", "png"].iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 fn classify(model: &TrainedModel, args: &Args) -> anyhow::Result<()> {

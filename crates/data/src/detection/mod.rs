@@ -19,6 +19,7 @@ mod store;
 mod synthetic;
 mod transforms;
 mod voc;
+mod write_folder;
 mod yolo;
 
 #[cfg(test)]
@@ -41,3 +42,4 @@ pub use transforms::{
     CopyPaste, DetectionTransform, LargeScaleJitter, PadToSize, Partner, RandomIouCrop,
     ResizeShortestEdge,
 };
+pub use write_folder::FolderForm;

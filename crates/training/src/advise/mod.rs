@@ -5,6 +5,7 @@
 
 mod classification;
 mod detection;
+mod detector;
 mod tail;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub use self::classification::advise_classification;
 pub use self::detection::advise_detection;
+pub use self::detector::DetectorStart;
 pub use self::tail::{Tail, TailShape};
 use crate::any_recipe::AnyRecipe;
 use crate::error::TrainingError;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::ValueEnum;
-use longtail::data::{AnnotationForm, DetectionDataset, FileCheck};
+use longtail::data::{AnnotationForm, DetectionDataset, FileCheck, FolderForm};
 
 use super::input::Input;
 
@@ -14,12 +14,15 @@ use super::input::Input;
 pub(crate) struct Args {
     #[command(flatten)]
     input: Input,
-    /// The JSON file to write.
+    /// The JSON file to write; for VOC and YOLO the folder, images included.
     #[arg(long)]
     out: PathBuf,
     /// Its form. Default: LVIS where the set names absent classes, else COCO.
     #[arg(long)]
     form: Option<Form>,
+    /// The split of a VOC or YOLO folder that the set becomes, such as `train` or `val`.
+    #[arg(long = "as", value_name = "SPLIT")]
+    split: Option<String>,
     /// Keeps the images with these ids alone, in this order.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     keep: Vec<u64>,
@@ -29,6 +32,8 @@ pub(crate) struct Args {
 enum Form {
     Coco,
     Lvis,
+    Voc,
+    Yolo,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -36,13 +41,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !args.keep.is_empty() {
         set = keep(&set, &args.keep)?;
     }
-    let form = match args.form {
-        Some(Form::Coco) => AnnotationForm::Coco,
-        Some(Form::Lvis) => AnnotationForm::Lvis,
-        None if set.is_federated() => AnnotationForm::Lvis,
-        None => AnnotationForm::Coco,
+    let placeless = match args.form {
+        Some(Form::Coco) => write_json(&set, args, AnnotationForm::Coco)?,
+        Some(Form::Lvis) => write_json(&set, args, AnnotationForm::Lvis)?,
+        Some(Form::Voc) => write_folder(&set, args, FolderForm::Voc)?,
+        Some(Form::Yolo) => write_folder(&set, args, FolderForm::Yolo)?,
+        None if set.is_federated() => write_json(&set, args, AnnotationForm::Lvis)?,
+        None => write_json(&set, args, AnnotationForm::Coco)?,
     };
-    set.write_coco(&args.out, form)?;
     let left_out = set.problems().errors().count();
     println!(
         "{}: {} images, {} annotations, {} classes; {left_out} problems left out",
@@ -51,7 +57,26 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         set.num_annotations(),
         set.num_classes(),
     );
+    if placeless > 0 {
+        println!(
+            "{placeless} crowds, ignored objects and boxes without area have no place in this form"
+        );
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn write_json(set: &DetectionDataset, args: &Args, form: AnnotationForm) -> anyhow::Result<usize> {
+    ensure!(args.split.is_none(), "--as names a split of VOC and YOLO; JSON files have none");
+    set.write_coco(&args.out, form)?;
+    Ok(0)
+}
+
+/// Returns how many objects have no place in the form.
+fn write_folder(set: &DetectionDataset, args: &Args, form: FolderForm) -> anyhow::Result<usize> {
+    let Some(split) = &args.split else {
+        bail!("this form has splits: give --as train or --as val")
+    };
+    Ok(set.write_folder(&args.out, split, form)?)
 }
 
 fn keep(set: &DetectionDataset, ids: &[u64]) -> anyhow::Result<DetectionDataset> {

@@ -16,8 +16,8 @@ const RECIPE: &str = include_str!("../../demo_classify.toml");
 const LOSSES: [(&str, &str); 2] =
     [("cross-entropy", "cross-entropy"), ("Balanced Softmax", "balanced-softmax")];
 
-/// How many of the rarest classes get a column of their own.
-const NUM_RAREST: usize = 3;
+/// How many of the most frequent and of the rarest classes get columns of their own.
+const NUM_AT_ENDS: usize = 3;
 
 pub(super) fn run(demo: &Options) -> anyhow::Result<ExitCode> {
     let device = longtail::device(&demo.device)?;
@@ -44,7 +44,7 @@ pub(super) fn run(demo: &Options) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let comparison = Comparison::new(&reports, NUM_RAREST)?;
+    let comparison = Comparison::new(&reports, NUM_AT_ENDS)?;
     comparison.write(&out, "The same network, two losses")?;
     println!("\nAccuracy on a balanced test set, in percent:\n\n{}", comparison.table());
     println!("\nPlots and reports: {}", out.display());

@@ -1,4 +1,7 @@
 //! Folders in the form of Pascal VOC: one XML file an image.
 
 mod read;
+mod write;
 mod xml;
+
+pub(super) use write::write_annotations as write;

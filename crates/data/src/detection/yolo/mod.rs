@@ -3,3 +3,6 @@
 mod label_file;
 mod read;
 mod settings;
+mod write;
+
+pub(super) use write::{write_labels, write_settings};

@@ -1,0 +1,126 @@
+//! From Rust to what a browser loads.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+/// Vectors of 128 bits, which every browser of today has, and random numbers from the browser.
+const FLAGS: &str = "-C target-feature=+simd128 --cfg getrandom_backend=\"wasm_js\"";
+
+/// Adds what the build wants beside a Rust toolchain; says what could not be had.
+pub(super) fn missing() -> Result<Option<String>> {
+    if !has_target() {
+        let added = process::command("rustup").args(["target", "add", TARGET]).status();
+        if !(added.is_ok_and(|status| status.success()) && has_target()) {
+            return Ok(Some(format!("the target {TARGET} could not be added")));
+        }
+    }
+    let version = bindgen_version()?;
+    if bindgen_is(&version) {
+        return Ok(None);
+    }
+    println!("installing wasm-bindgen {version} into target/tools");
+    let root = tools();
+    let installed = process::cargo(&["install", "--quiet", "--debug", "--locked", "--force"])
+        .args(["wasm-bindgen-cli", "--version", &format!("={version}")])
+        .arg("--root")
+        .arg(&root)
+        .env("CARGO_TARGET_DIR", root.join("build"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .status();
+    let _ = fs::remove_dir_all(root.join("build")); // space alone
+    match installed.is_ok_and(|status| status.success()) && bindgen_is(&version) {
+        true => Ok(None),
+        false => Ok(Some(format!("wasm-bindgen {version} could not be installed"))),
+    }
+}
+
+fn has_target() -> bool {
+    let mut rustc = process::command("rustc");
+    rustc.args(["--print", "target-libdir", "--target", TARGET]).stderr(Stdio::null());
+    let output = rustc.output();
+    let folder = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    folder.is_ok_and(|folder| !folder.is_empty() && Path::new(&folder).is_dir())
+}
+
+fn tools() -> PathBuf {
+    process::workspace_root().join("target/tools")
+}
+
+fn bindgen() -> PathBuf {
+    tools().join("bin/wasm-bindgen")
+}
+
+fn bindgen_is(version: &str) -> bool {
+    let output = process::command(bindgen()).arg("--version").stderr(Stdio::null()).output();
+    output.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout).split_whitespace().any(|word| word == version)
+    })
+}
+
+/// The version of the crate in `Cargo.lock`: program and crate must be of one version.
+fn bindgen_version() -> Result<String> {
+    let lock = fs::read_to_string(process::workspace_root().join("Cargo.lock"))
+        .context("cannot read Cargo.lock")?;
+    version_in(&lock, "wasm-bindgen").context("Cargo.lock has no wasm-bindgen")
+}
+
+fn version_in(lock: &str, name: &str) -> Option<String> {
+    let name = format!("name = \"{name}\"");
+    let mut lines = lock.lines().skip_while(|line| *line != name).skip(1);
+    let version = lines.next()?.strip_prefix("version = \"")?;
+    version.strip_suffix('"').map(str::to_owned)
+}
+
+/// Compiles the page's program and writes it, with its JavaScript side, into `folder`.
+pub(super) fn wasm(folder: &Path) -> Result<()> {
+    let build = process::workspace_root().join("target/web-build");
+    process::run(
+        process::cargo(&["rustc", "--release", "--package", "browser", "--lib"])
+            .args(["--features", "webgpu", "--target", TARGET, "--crate-type", "cdylib"])
+            .arg("--target-dir")
+            .arg(&build)
+            .env("RUSTFLAGS", FLAGS)
+            .env_remove("CARGO_ENCODED_RUSTFLAGS"),
+    )?;
+    let program = build.join(TARGET).join("release/browser.wasm");
+    process::run(
+        process::command(bindgen())
+            .args(["--target", "web", "--no-typescript", "--remove-name-section"])
+            .args(["--remove-producers-section", "--out-dir"])
+            .arg(folder)
+            .arg(program),
+    )
+}
+
+/// `longtail`, and the program that writes the files of the page.
+pub(super) fn native() -> Result<[PathBuf; 2]> {
+    let names = ["longtail", "bundle"];
+    process::run(
+        process::cargo(&["build", "--release", "--package", "longtail-cli", "--package"])
+            .args(["browser", "--bin", names[0], "--bin", names[1]]),
+    )?;
+    // This program lies beside them.
+    let own = std::env::current_exe().context("cannot tell where this program is")?;
+    let Some(folder) = own.parent() else { bail!("{} is in no folder", own.display()) };
+    Ok(names.map(|name| folder.join(name).with_extension(std::env::consts::EXE_EXTENSION)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_those_of_the_lock_file() {
+        let lock = "[[package]]\nname = \"wasm-bindgen-futures\"\nversion = \"0.4.80\"\n\n\
+                    [[package]]\nname = \"wasm-bindgen\"\nversion = \"0.2.130\"\n";
+        assert_eq!(version_in(lock, "wasm-bindgen").as_deref(), Some("0.2.130"));
+        assert_eq!(version_in(lock, "web-sys"), None);
+        assert!(bindgen_version().unwrap().starts_with("0.2."));
+    }
+}
