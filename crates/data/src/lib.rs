@@ -38,16 +38,17 @@ mod long_tail;
 mod rgb_image;
 mod sampler;
 mod sources;
+mod thumbnail;
 mod transforms;
 
 pub use batch::{Batch, LabeledImages};
 pub use dataset::ImageDataset;
-pub use decode::decode_image;
+pub use decode::{decode_image, image_size};
 pub use detection::{
     Annotation, AnnotationForm, BatchPadding, CopyPaste, DetectionBatch, DetectionDataset,
     DetectionDatasetBuilder, DetectionEpoch, DetectionLoader, DetectionLoaderConfig,
     DetectionPipeline, DetectionPipelineConfig, DetectionSample, DetectionSampler,
-    DetectionSamplerConfig, DetectionTransform, FileCheck, ImageInfo, LargeScaleJitter,
+    DetectionSamplerConfig, DetectionTransform, FileCheck, FolderForm, ImageInfo, LargeScaleJitter,
     NewAnnotation, Outline, PadToSize, Partner, Problem, ProblemKind, Problems, RandomIouCrop,
     ReadMode, ReadOptions, RepeatFrequency, ResizeShortestEdge, SyntheticContents,
     SyntheticDetectionConfig, SyntheticSummary,
@@ -59,6 +60,7 @@ pub use longtail_types::{KeyedRng, Stream};
 pub use rgb_image::RgbImage;
 pub use sampler::{Sampler, SamplerConfig};
 pub use sources::{CifarKind, Split, SyntheticConfig};
+pub use thumbnail::{Mark, Thumbnail};
 pub use transforms::{
     AutoAugment, AutoAugmentPolicy, CenterCrop, ColorJitter, Cutout, Fill, HorizontalFlip,
     Normalize, Pipeline, PipelineConfig, Preset, RandAugment, RandomCrop, RandomResizedCrop,

@@ -12,6 +12,9 @@
 //! [`evaluate_detections`] does the same with files alone; a [`DetectionComparison`] sets several
 //! detectors side by side, seed by seed.
 //!
+//! A [`DatasetPage`], a [`detection_page`] and a [`classification_page`] are HTML in one file, with
+//! pictures inside; an [`ErrorCollector`] finds the errors that are worth a picture.
+//!
 //! Everything here runs on the host with plain slices: any model, in any framework, can be measured.
 //! Nothing is reported as 0 that was not measured: a group without classes, a class without test
 //! images and the calibration of scores that are no probabilities are absent.
@@ -26,6 +29,7 @@ mod files;
 mod json;
 mod measure;
 mod metrics;
+mod page;
 mod plot;
 mod protocol;
 mod report;
@@ -39,15 +43,19 @@ pub use confusion::ConfusionMatrix;
 pub use detection::{
     AnnotatedImage, AnnotatedObject, AreaRange, Benchmark, DetectionClass, DetectionComparison,
     DetectionEvaluator, DetectionMetrics, DetectionProtocol, DetectionReport, DetectionSettings,
-    ErrorAnalysis, GroundTruth, GroundTruthBuilder, GroupSource, ImageDetections, Overlap,
-    PrecisionRecall, StreamingEvaluator, TideError, TrainingCounts, detections_json,
-    evaluate_detections, write_detections,
+    ErrorAnalysis, ErrorCollector, FalseDetection, FalseKind, GroundTruth, GroundTruthBuilder,
+    GroupSource, ImageDetections, MissedObject, Overlap, PrecisionRecall, StreamingEvaluator,
+    TideError, TrainingCounts, detections_json, evaluate_detections, write_detections,
 };
 pub use error::EvalError;
 pub use evaluator::ClassificationEvaluator;
 pub use files::write_whole;
 pub use metrics::MetricsLog;
-pub use plot::class_distribution_svg;
+pub use page::{
+    ClassExamples, DatasetPage, Gallery, Picture, ProblemGroup, RunExtras, classification_page,
+    detection_page, escape_html,
+};
+pub use plot::{BoxShapes, class_distribution_svg};
 pub use protocol::EvaluationProtocol;
 pub use report::{ClassResult, ClassificationReport};
 pub use shot_accuracy::{GroupAccuracy, ShotAccuracy};

@@ -41,10 +41,12 @@ impl MetricsLog {
     /// Reads the file; see [`parse`](Self::parse).
     ///
     /// # Errors
-    /// If the file cannot be read, and as [`parse`](Self::parse).
+    /// If the file cannot be read, and as [`parse`](Self::parse); the error names the file.
     pub fn read(path: &Path) -> Result<Self, EvalError> {
         let io = |source| EvalError::Io { path: path.to_path_buf(), source };
-        Self::parse(&std::fs::read_to_string(path).map_err(io)?)
+        Self::parse(&std::fs::read_to_string(path).map_err(io)?).map_err(|error| {
+            EvalError::BadFile { path: path.to_path_buf(), message: error.to_string() }
+        })
     }
 
     /// The names that occur, sorted.

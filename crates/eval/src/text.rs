@@ -100,6 +100,11 @@ impl ClassificationReport {
     }
 
     fn protocol_list(&self) -> String {
+        self.protocol_lines().iter().map(|line| format!("- {line}\n")).collect()
+    }
+
+    /// How it was measured, one sentence each.
+    pub(crate) fn protocol_lines(&self) -> Vec<String> {
         let protocol = &self.protocol;
         let [many, medium, few] = GROUPS.map(|group| self.group_size(group));
         let bounds =
@@ -123,7 +128,7 @@ impl ClassificationReport {
         if unseen > 0 {
             lines.push(format!("Without test images: {}.", plural(unseen, "class", "classes")));
         }
-        lines.iter().map(|line| format!("- {line}\n")).collect()
+        lines
     }
 
     fn class_table(&self) -> String {

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod comparison;
+mod error_collector;
 mod evaluator;
 mod federated;
 mod file_evaluation;
@@ -20,6 +21,7 @@ mod truth_builder;
 
 pub use analysis::{ErrorAnalysis, TideError};
 pub use comparison::DetectionComparison;
+pub use error_collector::{ErrorCollector, FalseDetection, FalseKind, MissedObject};
 pub use evaluator::{DetectionEvaluator, StreamingEvaluator};
 pub use file_evaluation::evaluate_detections;
 pub use ground_truth::GroundTruth;

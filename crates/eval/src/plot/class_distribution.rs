@@ -39,6 +39,17 @@ pub fn class_distribution_svg(
     svg(title, bars.collect(), &images, &Groups { names: SHOTS, thresholds })
 }
 
+/// The same with LVIS's groups: rare, common and frequent.
+pub(crate) fn frequency_distribution_svg(
+    title: &str,
+    classes: &ClassMap,
+    counts: &ClassCounts,
+) -> Result<String, EvalError> {
+    let bars = classes.names().zip(counts.image_counts().iter().copied());
+    let images = plural(counts.num_images(), "annotated image", "annotated images");
+    svg(title, bars.collect(), &images, &FREQUENCIES)
+}
+
 pub(crate) fn of_report(report: &ClassificationReport) -> Result<String, EvalError> {
     let bars = report.classes.iter().map(|class| (class.name.as_str(), class.train_images));
     let title = format!("Training images of each class: {}", report.protocol.train_counts);
@@ -53,12 +64,15 @@ pub(crate) fn of_detection(report: &DetectionReport) -> Option<Result<String, Ev
     let bars: Vec<(&str, u64)> = bars.collect::<Option<_>>()?;
     let source = report.protocol.train_counts.as_deref().unwrap_or("not stated");
     let title = format!("Training images of each class: {source}");
-    let thresholds = ShotThresholds { many_above: 100, few_below: 11 };
-    let groups = Groups { names: ["frequent", "common", "rare"], thresholds };
-    Some(svg(&title, bars, "LVIS's groups", &groups))
+    Some(svg(&title, bars, "LVIS's groups", &FREQUENCIES))
 }
 
 const SHOTS: [&str; 3] = ["many", "medium", "few"];
+
+const FREQUENCIES: Groups = Groups {
+    names: ["frequent", "common", "rare"],
+    thresholds: ShotThresholds { many_above: 100, few_below: 11 },
+};
 
 /// Groups by training images, and what they are called from many to few.
 struct Groups {

@@ -8,13 +8,16 @@ mod comparison;
 mod confusion;
 mod curves;
 mod detection;
+mod histogram;
 mod precision_recall;
 mod reliability;
 mod theme;
 mod tide;
 
 pub use class_distribution::class_distribution_svg;
+pub(crate) use class_distribution::frequency_distribution_svg;
 pub(crate) use comparison::svg as comparison_svg;
+pub use histogram::BoxShapes;
 
 use crate::{ClassificationReport, EvalError};
 
