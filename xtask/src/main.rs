@@ -7,6 +7,7 @@ mod fuzz;
 mod host_reads;
 mod layers;
 mod links;
+mod pictures;
 mod process;
 mod reference;
 mod tools;
@@ -25,6 +26,7 @@ cargo xtask COMMAND
   host-reads                    the training path reads from the device through one function only
   links                         links of the Markdown files lead to files and headings
   book                          build the guide into target/book, if mdBook is installed
+  pictures                      run the demo and take its plots into docs/src/pictures
   reference [NAME...] [--python PATH] [--write]
                                 rerun the scripts behind the expected numbers of the tests and compare;
                                 --write stores new numbers instead
@@ -57,8 +59,8 @@ fn run(args: &[String]) -> Result<()> {
         "fuzz" => fuzz::run(rest),
         "reference" => reference::run(rest),
         "web" => web::run(rest),
-        "layers" | "host-reads" | "links" | "book" | "tools" | "check-cuda" | "help" | "--help"
-        | "-h" => {
+        "layers" | "host-reads" | "links" | "book" | "pictures" | "tools" | "check-cuda" | "help"
+        | "--help" | "-h" => {
             if let Some(extra) = rest.first() {
                 bail!("`{command}` takes no argument, got `{extra}`");
             }
@@ -67,6 +69,7 @@ fn run(args: &[String]) -> Result<()> {
                 "host-reads" => host_reads::run(),
                 "links" => links::run(),
                 "book" => check::book(),
+                "pictures" => pictures::run(),
                 "tools" => tools::install(),
                 "check-cuda" => check::cuda(),
                 _ => {
