@@ -3,6 +3,7 @@
 
 mod commands;
 mod fetch;
+mod page;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,9 @@ enum Command {
     Compare(commands::compare::Args),
     /// Evaluate a run on its test set, or detections in a file against annotations.
     Evaluate(commands::evaluate::Args),
+    /// Evaluate a run on its test set, and make a page of it that a browser shows: numbers, plots,
+    /// every class, pictures of its errors, in one HTML file.
+    Report(commands::report::Args),
     /// Classify images, or detect objects in them, with a run's model.
     Predict(commands::predict::Args),
     /// Look at data sets, check them, convert them, or write the synthetic ones to disk.
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         Command::Compare(args) => commands::compare::run(args),
         Command::Evaluate(args) => commands::evaluate::run(args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Predict(args) => commands::predict::run(args),
         Command::Data(command) => commands::data::run(command),
         Command::Weights(command) => commands::weights::run(command),

@@ -45,16 +45,32 @@ impl TestSet {
         recipe: &Recipe,
         counts: &ClassCounts,
     ) -> Result<ClassificationReport, TrainingError> {
+        self.report_each(model, loss, recipe, counts, &mut |_, _, _| ())
+    }
+
+    /// The same; `seen` gets the index of every image, its label and its scores.
+    pub(crate) fn report_each(
+        &self,
+        model: &Classifier,
+        loss: &ClassificationLoss,
+        recipe: &Recipe,
+        counts: &ClassCounts,
+        seen: &mut dyn FnMut(usize, usize, &[f32]),
+    ) -> Result<ClassificationReport, TrainingError> {
         let model = model.for_inference();
         let device = model.devices().into_iter().next().unwrap_or_default();
         let calibration = calibration::fitted(recipe.calibration.as_ref(), counts, loss, &device)?;
         let mut evaluator = ClassificationEvaluator::new(loss.num_classes())?;
         for batch in self.loader.epoch(0, 0) {
             let batch = batch?;
-            let labels = batch.labels.clone();
+            let (labels, indices) = (batch.labels.clone(), batch.indices.clone());
             let logits = model.forward(batch.to_device(&device).images);
             let scores = read_floats(loss.calibrated_scores(logits, calibration.as_ref())?)?;
             evaluator.add(&scores, &labels)?;
+            let rows = scores.chunks_exact(loss.num_classes().max(1));
+            for ((&index, &label), scores) in indices.iter().zip(&labels).zip(rows) {
+                seen(index, label, scores);
+            }
         }
         let protocol = EvaluationProtocol {
             test_set: recipe.dataset.describe_test(),

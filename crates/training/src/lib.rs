@@ -56,6 +56,7 @@ mod scheme;
 mod settings;
 mod stage_two;
 mod task;
+mod tensorboard;
 mod tensors;
 #[cfg(test)]
 mod testing;

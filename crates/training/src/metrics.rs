@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::error::TrainingError;
+use crate::tensorboard::EventFile;
 
 /// Numbers by name, in their order; an object in JSON.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,12 +79,13 @@ impl Losses {
     }
 }
 
-/// Appends lines to a metrics file.
+/// Appends lines to a metrics file, and their numbers to a file for TensorBoard if there is one.
 #[derive(Debug)]
 pub(crate) struct MetricsFile {
     path: PathBuf,
     file: File,
     length: u64,
+    events: Option<EventFile>,
 }
 
 impl MetricsFile {
@@ -100,7 +102,13 @@ impl MetricsFile {
         let length = length.min(present);
         file.set_len(length).map_err(error)?;
         file.seek(SeekFrom::End(0)).map_err(error)?;
-        Ok(Self { path: path.to_path_buf(), file, length })
+        Ok(Self { path: path.to_path_buf(), file, length, events: None })
+    }
+
+    /// The same with a file for TensorBoard.
+    pub(crate) fn with_events(mut self, events: EventFile) -> Self {
+        self.events = Some(events);
+        self
     }
 
     /// Adds a line.
@@ -110,7 +118,7 @@ impl MetricsFile {
         text.push('\n');
         self.file.write_all(text.as_bytes()).map_err(error)?;
         self.length += text.len() as u64;
-        Ok(())
+        self.events.as_mut().map_or(Ok(()), |events| events.write(line))
     }
 
     /// Bytes written so far, all of them handed to the system.

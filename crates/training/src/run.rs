@@ -11,6 +11,7 @@ use crate::run_folder::{RunFolder, Start};
 use crate::schedule::Schedule;
 use crate::settings::RunConfig;
 use crate::task::Task;
+use crate::tensorboard::EventFile;
 use crate::train::{Outcome, TrainOptions};
 
 /// How long a run is, and what happens when.
@@ -73,6 +74,9 @@ impl<T: Task> Run<T> {
     ) -> Result<Outcome<T::Report>, TrainingError> {
         let num_steps = self.plan.num_steps;
         let mut metrics = MetricsFile::open(&folder.metrics(), self.state.metrics_bytes)?;
+        if self.plan.run.tensorboard {
+            metrics = metrics.with_events(EventFile::create(folder.path(), self.state.step)?);
+        }
         let progress =
             Progress::new(options.progress, self.state.step, num_steps, self.plan.num_epochs);
         let mut clock = Clock::new(self.state.step);

@@ -9,6 +9,7 @@ use crate::checkpoint::{self, RunState};
 use crate::error::TrainingError;
 use crate::files::write_whole;
 use crate::recipe_file::{self, RecipeForm, recipe_differences, task_of};
+use crate::tensorboard;
 use crate::tensors::NamedTensors;
 
 /// Files of a run.
@@ -66,7 +67,9 @@ impl RunFolder {
     pub(crate) fn discard(&self) {
         if self.is_new && !self.last().exists() {
             // The failure that led here is the one to report.
-            for file in [self.recipe(), self.metrics(), self.best()] {
+            let events = fs::read_dir(&self.path).into_iter().flatten().flatten();
+            let events = events.map(|entry| entry.path()).filter(|path| is_event_file(path));
+            for file in [self.recipe(), self.metrics(), self.best()].into_iter().chain(events) {
                 let _ = fs::remove_file(file);
             }
             let _ = fs::remove_dir(&self.path);
@@ -107,6 +110,12 @@ impl RunFolder {
     pub(crate) fn model(&self) -> PathBuf {
         self.path.join("model.safetensors")
     }
+}
+
+/// Whether a file was written for TensorBoard.
+fn is_event_file(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().starts_with(tensorboard::FILE_PREFIX)
 }
 
 /// The checkpoint that a path names: a file, or the last one of a run folder.

@@ -146,6 +146,9 @@ pub struct RunConfig {
     /// Saves a checkpoint after every so many steps; 0: never for that reason. One is saved after
     /// every evaluation, and in classification after every epoch. Default: 200.
     pub checkpoint_every: u64,
+    /// Also writes what goes to `metrics.jsonl` into an event file that TensorBoard reads, a new one
+    /// at every start and resumption. Default: false.
+    pub tensorboard: bool,
     /// With several devices: compares their weights after every so many steps, and stops if they
     /// differ; 0: never. Default: 200.
     pub replica_check_every: u64,
@@ -158,6 +161,7 @@ impl Default for RunConfig {
             workers: 2,
             log_every: 10,
             checkpoint_every: 200,
+            tensorboard: false,
             replica_check_every: 200,
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use longtail_data::ImageDataset;
 use longtail_eval::ClassificationReport;
 use longtail_losses::{ClassificationLoss, ScoreCalibration};
 use longtail_models::Classifier;
@@ -97,10 +98,22 @@ impl TrainedModel {
     /// # Errors
     /// If the set is refused, or its classes are not the model's.
     pub fn evaluate(&self) -> Result<ClassificationReport, TrainingError> {
-        use_threads(self.recipe.run.threads)?;
         let test = self.recipe.dataset.load_test(&self.classes)?;
+        self.evaluate_each(test, &mut |_, _, _| ())
+    }
+
+    /// Evaluates the model on images with the classes of its test set; `seen` gets the index of
+    /// every image in `test`, its label and its scores, `[num_classes]`.
+    /// # Errors
+    /// If an image cannot be read, or there is none.
+    pub fn evaluate_each(
+        &self,
+        test: ImageDataset,
+        seen: &mut dyn FnMut(usize, usize, &[f32]),
+    ) -> Result<ClassificationReport, TrainingError> {
+        use_threads(self.recipe.run.threads)?;
         let test = TestSet::new(&self.recipe, test)?;
-        test.report(&self.model, &self.loss, &self.recipe, &self.counts)
+        test.report_each(&self.model, &self.loss, &self.recipe, &self.counts, seen)
     }
 
     /// Where it is.

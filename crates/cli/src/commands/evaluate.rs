@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use longtail::eval::{
-    Benchmark, DetectionReport, DetectionSettings, GroundTruth, Overlap, evaluate_detections,
+    Benchmark, DetectionReport, DetectionSettings, GroundTruth, ImageDetections, Overlap,
+    evaluate_detections, write_detections,
 };
-use longtail::training::AnyTrained;
+use longtail::training::{AnyTrained, DetectionResult, TrainedDetector};
+use longtail::types::Detection;
 
 /// Options of `evaluate`.
 #[derive(clap::Args)]
@@ -37,6 +39,10 @@ pub(crate) struct Args {
     /// Also writes the report and its plots into this folder.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Detectors: also writes all detections into this folder in the JSON of COCO's results,
+    /// `bbox.json` and, for a model with masks, `segm.json`.
+    #[arg(long, requires = "run")]
+    results: Option<PathBuf>,
     /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
@@ -66,6 +72,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(run) = &args.run else { bail!("give a run, or --annotations and --detections") };
     let device = longtail::device(&args.device)?;
     let text = match AnyTrained::load(run, &args.set, &device)? {
+        AnyTrained::Classification(_) if args.results.is_some() => {
+            bail!("--results writes detections, but {} is a classifier", run.display())
+        }
         AnyTrained::Classification(model) => {
             let report = model.evaluate()?;
             if let Some(out) = &args.out {
@@ -74,7 +83,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             if args.json { report.json()? } else { report.table() }
         }
         AnyTrained::Detection(detector) => {
-            let result = detector.evaluate()?;
+            let result = match &args.results {
+                Some(folder) => evaluate_to(&detector, made(folder)?)?,
+                None => detector.evaluate()?,
+            };
             if let Some(out) = &args.out {
                 result.write(made(out)?)?;
             }
@@ -83,6 +95,25 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     println!("{text}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Evaluates a detector, and writes its detections into a folder.
+fn evaluate_to(detector: &TrainedDetector, folder: &Path) -> anyhow::Result<DetectionResult> {
+    let val = detector.recipe().dataset.load_val(detector.classes())?;
+    let mut all: Vec<(usize, Vec<Detection>)> = Vec::new();
+    let mut seen = |index: usize, found: &[Detection]| all.push((index, found.to_vec()));
+    let result = detector.evaluate_each(val.clone(), &mut seen)?;
+    let images = all.iter().map(|(index, detections)| {
+        let image = val.image(*index);
+        ImageDetections { image_id: image.id, size: image.size(), detections }
+    });
+    let images: Vec<ImageDetections> = images.collect();
+    let classes = detector.classes();
+    write_detections(&folder.join("bbox.json"), &images, classes, Overlap::Boxes)?;
+    if result.masks.is_some() {
+        write_detections(&folder.join("segm.json"), &images, classes, Overlap::Masks)?;
+    }
+    Ok(result)
 }
 
 fn evaluate_files(

@@ -10,5 +10,6 @@ pub(crate) mod device_server;
 pub(crate) mod devices;
 pub(crate) mod evaluate;
 pub(crate) mod predict;
+pub(crate) mod report;
 pub(crate) mod train;
 pub(crate) mod weights;

@@ -74,6 +74,12 @@ impl DatasetPage<'_> {
         body.push_str(&notes(&self.notes));
         body.push_str(&section("distribution", "Classes from frequent to rare"));
         body.push_str(&figure(&self.distribution()?));
+        if self.shapes.is_some() && self.has_other_flags() {
+            body.push_str(
+                "<p class=\"hint\">The plot goes by the number of images in this file; tables and \
+                 numbers follow the file's own flags of rare, common and frequent classes.</p>\n",
+            );
+        }
         if let Some(shapes) = &self.shapes {
             body.push_str(&section("boxes", "Boxes"));
             body.push_str(&figure(&shapes.svg()?));
@@ -118,6 +124,15 @@ impl DatasetPage<'_> {
             Some(_) => self.classes.frequency(label).unwrap_or(FrequencyGroup::of(images)).into(),
             None => ShotThresholds::default().group(images).into(),
         }
+    }
+
+    /// Whether the file calls a class rare or frequent that is not so by its number of images here,
+    /// as in a part of a larger set.
+    fn has_other_flags(&self) -> bool {
+        (0..self.classes.len()).any(|label| {
+            let flag = self.classes.frequency(label);
+            flag.is_some_and(|flag| flag != FrequencyGroup::of(self.images(label)))
+        })
     }
 
     fn images(&self, label: usize) -> u64 {
@@ -280,6 +295,20 @@ mod tests {
             "<svg",
         ] {
             assert!(html.contains(part), "{part} is not in the page");
+        }
+    }
+
+    #[test]
+    fn flags_that_differ_from_the_counts_are_explained() {
+        let class = |id: u64, group| (id, format!("class {id}"), Some(group));
+        let counts = ClassCounts::new(vec![150, 4], vec![300, 6], 152).unwrap();
+        for (second, is_explained) in
+            [(FrequencyGroup::Rare, false), (FrequencyGroup::Common, true)]
+        {
+            let classes = [class(1, FrequencyGroup::Frequent), class(2, second)];
+            let classes = ClassMap::from_ids(classes).unwrap();
+            let html = page(&classes, &counts).html().unwrap();
+            assert_eq!(html.contains("class=\"hint\""), is_explained);
         }
     }
 

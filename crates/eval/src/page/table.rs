@@ -53,7 +53,10 @@ impl ClassTable {
         let header: String = self
             .header
             .iter()
-            .map(|name| format!("<th scope=\"col\">{}</th>", escape_html(name)))
+            .map(|name| {
+                let style = if name == "group" { " class=\"text\"" } else { "" };
+                format!("<th scope=\"col\"{style}>{}</th>", escape_html(name))
+            })
             .collect();
         format!(
             "<div class=\"scroll\"><table class=\"classes\">\n<thead><tr>{header}</tr></thead>\n\

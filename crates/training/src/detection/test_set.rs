@@ -11,7 +11,7 @@ use longtail_eval::{
     Overlap, StreamingEvaluator, TrainingCounts,
 };
 use longtail_models::Detector;
-use longtail_types::ClassCounts;
+use longtail_types::{ClassCounts, Detection};
 
 use super::recipe::DetectionRecipe;
 use super::result::DetectionResult;
@@ -72,6 +72,16 @@ impl DetectionTestSet {
         model: &Detector,
         is_final: bool,
     ) -> Result<DetectionResult, TrainingError> {
+        self.evaluate_each(model, is_final, &mut |_, _| ())
+    }
+
+    /// The same; `seen` gets the index of every image and what was found in it.
+    pub(crate) fn evaluate_each(
+        &self,
+        model: &Detector,
+        is_final: bool,
+        seen: &mut dyn FnMut(usize, &[Detection]),
+    ) -> Result<DetectionResult, TrainingError> {
         let part = self.some.as_ref().filter(|_| !is_final).unwrap_or(&self.all);
         let evaluator = |overlap| {
             let settings = DetectionSettings { overlap, ..self.settings.clone() };
@@ -88,6 +98,7 @@ impl DetectionTestSet {
                 let image = part.set.image(index);
                 let found = found.into_iter().map(|found| found.resized(from, image.size()));
                 let found: Vec<_> = found.collect();
+                seen(index, &found);
                 boxes.add_image(image.id, &found)?;
                 if let Some(masks) = &mut masks {
                     masks.add_image(image.id, &found)?;

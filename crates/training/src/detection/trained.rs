@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use longtail_data::DetectionDataset;
 use longtail_models::Detector;
-use longtail_types::{ClassCounts, ClassMap};
+use longtail_types::{ClassCounts, ClassMap, Detection};
 
 use super::predictor::DetectionPredictor;
 use super::recipe::DetectionRecipe;
@@ -76,10 +77,22 @@ impl TrainedDetector {
     /// # Errors
     /// If the set is refused, or its classes are not the detector's.
     pub fn evaluate(&self) -> Result<DetectionResult, TrainingError> {
-        use_threads(self.recipe.run.threads)?;
         let val = self.recipe.dataset.load_val(self.classes())?;
+        self.evaluate_each(val, &mut |_, _| ())
+    }
+
+    /// Evaluates the detector on the validation set of its recipe, loaded before; `seen` gets the
+    /// index of every image in `val` and what was found in it, in its own pixels.
+    /// # Errors
+    /// If an image cannot be read, or the device fails.
+    pub fn evaluate_each(
+        &self,
+        val: DetectionDataset,
+        seen: &mut dyn FnMut(usize, &[Detection]),
+    ) -> Result<DetectionResult, TrainingError> {
+        use_threads(self.recipe.run.threads)?;
         let test = DetectionTestSet::new(&self.recipe, val, &self.counts)?;
-        test.evaluate(self.detector(), true)
+        test.evaluate_each(self.detector(), true, seen)
     }
 
     /// The recipe it was trained with, with the overrides.

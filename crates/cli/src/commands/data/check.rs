@@ -24,8 +24,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// What is checked about image files, as an option.
 #[derive(Clone, Copy, ValueEnum)]
-enum Files {
+pub(super) enum Files {
     /// Nothing.
     None,
     /// That they are there.
@@ -36,15 +37,20 @@ enum Files {
     Decode,
 }
 
+impl From<Files> for FileCheck {
+    fn from(files: Files) -> Self {
+        match files {
+            Files::None => Self::None,
+            Files::Exists => Self::Exists,
+            Files::Size => Self::Size,
+            Files::Decode => Self::Decode,
+        }
+    }
+}
+
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let files = match args.files {
-        Files::None => FileCheck::None,
-        Files::Exists => FileCheck::Exists,
-        Files::Size => FileCheck::Size,
-        Files::Decode => FileCheck::Decode,
-    };
     // The lenient reader goes on after a problem, so that all of them are listed.
-    let set = args.input.load_as(ReadMode::Lenient, files)?;
+    let set = args.input.load_as(ReadMode::Lenient, args.files.into())?;
     let problems = set.problems();
     let num_errors = problems.errors().count();
     if args.json {

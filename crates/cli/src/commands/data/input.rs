@@ -34,6 +34,23 @@ impl Input {
         self.annotations.is_some() || self.voc.is_some() || self.yolo.is_some()
     }
 
+    /// The file or folder that is named.
+    pub(super) fn path(&self) -> Option<&PathBuf> {
+        self.annotations.as_ref().or(self.voc.as_ref()).or(self.yolo.as_ref())
+    }
+
+    /// Form, place and split in words.
+    pub(super) fn describe(&self) -> String {
+        let form = match (&self.annotations, &self.voc) {
+            (Some(_), _) => "annotations",
+            (_, Some(_)) => "VOC folder",
+            _ => "YOLO set",
+        };
+        let path = self.path().map_or_else(String::new, |path| path.display().to_string());
+        let split = self.split.as_ref().map(|split| format!(", split {split}"));
+        format!("{form} {path}{}", split.unwrap_or_default())
+    }
+
     /// Reads the set.
     /// # Errors
     /// If none is named, or it is refused.

@@ -3,32 +3,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
-use longtail::data::{FileCheck, ImageDataset};
 use longtail::eval::{class_distribution_svg, write_whole};
-use longtail::training::AnyRecipe;
 use longtail::types::{ClassCounts, ClassMap, FrequencyGroup, ShotThresholds};
 use serde_json::json;
 
-use super::input::Input;
+use super::source::{AnySet, Source};
 
 /// Options of `data stats`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Folder of class folders (`DIR/CLASS/IMAGE`).
-    #[arg(group = "source")]
-    folder: Option<PathBuf>,
-    /// A recipe's training set instead, cut to its long tail.
-    #[arg(long, group = "source")]
-    recipe: Option<PathBuf>,
-    /// A list file instead (`path label` per line), as ImageNet-LT uses.
-    #[arg(long, group = "source", requires = "root")]
-    list: Option<PathBuf>,
-    /// What the paths of the list are relative to.
-    #[arg(long, requires = "list")]
-    root: Option<PathBuf>,
     #[command(flatten)]
-    input: Input,
+    source: Source,
     /// Also draws the class distribution into this SVG file.
     #[arg(long)]
     plot: Option<PathBuf>,
@@ -38,7 +23,10 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (classes, counts, is_detection) = load(&args)?;
+    let (classes, counts, is_detection) = match args.source.load()? {
+        AnySet::Images(set) => (set.class_map().clone(), set.class_counts()?, false),
+        AnySet::Objects(set) => (set.class_map().clone(), set.class_counts()?, true),
+    };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&json(&classes, &counts, is_detection))?);
     } else {
@@ -51,33 +39,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         write_whole(plot, svg.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn load(args: &Args) -> anyhow::Result<(ClassMap, ClassCounts, bool)> {
-    let images = |set: ImageDataset| -> anyhow::Result<(ClassMap, ClassCounts, bool)> {
-        Ok((set.class_map().clone(), set.class_counts()?, false))
-    };
-    if args.input.is_given() {
-        let set = args.input.load(FileCheck::None)?;
-        return Ok((set.class_map().clone(), set.class_counts()?, true));
-    }
-    match (&args.folder, &args.recipe, args.list.as_ref().zip(args.root.as_ref())) {
-        (Some(folder), ..) => images(ImageDataset::from_folders(folder)?),
-        (_, Some(path), _) => match AnyRecipe::load(path, &[""; 0])? {
-            AnyRecipe::Classification(recipe) => images(recipe.dataset.load()?.train),
-            AnyRecipe::Classifier(recipe) => bail!(
-                "{} has no data of its own: give the recipe.toml of its base, {}",
-                path.display(),
-                recipe.base().display()
-            ),
-            AnyRecipe::Detection(recipe) => {
-                let set = recipe.dataset.load()?.train;
-                Ok((set.class_map().clone(), set.class_counts()?, true))
-            }
-        },
-        (.., Some((list, root))) => images(ImageDataset::from_list(list, root, None)?),
-        _ => bail!("give a folder, --recipe, --list with --root, --annotations, --voc or --yolo"),
-    }
 }
 
 /// LVIS's groups: the file's flags, else by training images.
