@@ -40,6 +40,7 @@ mod ours;
 mod peer;
 mod plot;
 mod report;
+pub mod serve_load;
 mod summary;
 mod work;
 

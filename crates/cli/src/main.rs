@@ -32,6 +32,8 @@ enum Command {
     Report(commands::report::Args),
     /// Classify images, or detect objects in them, with a run's model.
     Predict(commands::predict::Args),
+    /// Answer images over HTTP with a run's model.
+    Serve(commands::serve::Args),
     /// Look at data sets, check them, convert them, or write the synthetic ones to disk.
     #[command(subcommand)]
     Data(commands::data::Command),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => commands::evaluate::run(args),
         Command::Report(args) => commands::report::run(&args),
         Command::Predict(args) => commands::predict::run(args),
+        Command::Serve(args) => commands::serve::run(args),
         Command::Data(command) => commands::data::run(command),
         Command::Weights(command) => commands::weights::run(command),
         Command::Devices(args) => commands::devices::run(args),

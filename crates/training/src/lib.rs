@@ -76,9 +76,9 @@ pub use dataset::{DatasetConfig, DatasetSource, Datasets, ValidationConfig};
 pub use detection::{
     BatchConfig, ClassifierStart, DetectionDatasetConfig, DetectionDatasets,
     DetectionEvaluationConfig, DetectionPredictor, DetectionRecipe, DetectionResult,
-    DetectionSource, ImagePrediction, InitialWeights, MetaLoss, MetaReweighterConfig, StageTwo,
-    TrainedDetector, draw_detections, enlarge, ground_truth, side_by_side, train_detector,
-    write_png,
+    DetectionSource, ImagePrediction, InitialWeights, MetaLoss, MetaReweighterConfig,
+    PreparedImage, RawPrediction, StageTwo, TrainedDetector, draw_detections, enlarge,
+    ground_truth, side_by_side, train_detector, write_png,
 };
 pub use ema::Ema;
 pub use error::TrainingError;
@@ -105,5 +105,6 @@ pub use stage_two::{
     MetaSource, NcmConfig, RetrainConfig, SecondStage, StageTraining, TauConfig, TauGrid,
     TauNormConfig, TauSource, train_classifier, train_classifier_on,
 };
+pub use threads::use_threads;
 pub use train::{Outcome, TrainOptions, train};
 pub use trained::TrainedModel;

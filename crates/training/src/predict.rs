@@ -1,9 +1,8 @@
 //! Classes of single images.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use longtail_data::{KeyedRng, Pipeline, Resize, RgbImage, Stream, Transform, decode_image};
 use longtail_kernels::read_floats;
@@ -44,53 +43,60 @@ pub fn predict(
     images: &[PathBuf],
     top: usize,
 ) -> Result<Vec<Prediction>, TrainingError> {
-    let pipeline = trained.recipe().transforms.test_pipeline()?;
     let mut predictions = Vec::with_capacity(images.len());
     for paths in images.chunks(BATCH_SIZE) {
-        let mut pixels = Vec::new();
+        let mut batch = Vec::with_capacity(paths.len());
         for path in paths {
-            append(&pipeline, trained.image_size(), path, &mut pixels)?;
+            let bytes = std::fs::read(path)
+                .map_err(|source| TrainingError::Read { path: path.to_path_buf(), source })?;
+            batch.push(trained.prepare(&decode_image(&bytes, &path.display().to_string())?)?);
         }
-        let scores = scores(trained, paths.len(), pixels)?;
-        let num_classes = trained.classes().len();
-        for (path, scores) in paths.iter().zip(scores.chunks_exact(num_classes)) {
-            predictions
-                .push(Prediction { path: path.clone(), classes: best(trained, scores, top) });
-        }
+        let batch: Vec<&[f32]> = batch.iter().map(Vec::as_slice).collect();
+        let classes = trained.classify(&batch, top)?;
+        let paths = paths.iter().cloned().zip(classes);
+        predictions.extend(paths.map(|(path, classes)| Prediction { path, classes }));
     }
     Ok(predictions)
 }
 
-/// Appends an image as `[3, height, width]` of the model's size.
-fn append(
-    pipeline: &Pipeline,
-    [height, width]: [usize; 2],
-    path: &Path,
-    pixels: &mut Vec<f32>,
-) -> Result<(), TrainingError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| TrainingError::Read { path: path.to_path_buf(), source })?;
-    let image: RgbImage = decode_image(&bytes, &path.display().to_string())?;
-    // Test transforms draw no random numbers.
-    let mut rng = KeyedRng::new(0, Stream::Augment, 0, 0);
-    let start = pixels.len();
-    match pipeline.apply(Cow::Borrowed(&image), &mut rng, pixels) {
-        Ok(size) if size == [height, width] => return Ok(()),
-        _ => pixels.truncate(start),
+impl TrainedModel {
+    /// An image as the model wants it, `[3, height, width]` of [`image_size`](Self::image_size): after
+    /// the test transforms of the recipe, or resized if it then has another size.
+    /// # Errors
+    /// If the image has no pixel.
+    pub fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, TrainingError> {
+        let [height, width] = self.image_size();
+        let pipeline = self.recipe().transforms.test_pipeline()?;
+        // Test transforms draw no random numbers.
+        let mut rng = KeyedRng::new(0, Stream::Augment, 0, 0);
+        let mut pixels = Vec::with_capacity(3 * height * width);
+        match pipeline.apply(Cow::Borrowed(image), &mut rng, &mut pixels) {
+            Ok(size) if size == [height, width] => return Ok(pixels),
+            _ => pixels.clear(),
+        }
+        let resize = Transform::Resize(Resize { height, width });
+        let resized = Pipeline::new(vec![resize], pipeline.normalize())?;
+        resized.apply(Cow::Borrowed(image), &mut rng, &mut pixels)?;
+        Ok(pixels)
     }
-    let resize = Transform::Resize(Resize { height, width });
-    let resized = Pipeline::new(vec![resize], pipeline.normalize())?;
-    resized.apply(Cow::Borrowed(&image), &mut rng, pixels)?;
-    Ok(())
-}
 
-/// Scores of images of the model's size, `[len, num_classes]`.
-fn scores(trained: &TrainedModel, len: usize, pixels: Vec<f32>) -> Result<Vec<f32>, TrainingError> {
-    let device = trained.model().devices().into_iter().next().unwrap_or_default();
-    let [height, width] = trained.image_size();
-    let data = TensorData::new(pixels, [len, 3, height, width]);
-    let logits = trained.model().forward(Tensor::from_data(data, &device));
-    Ok(read_floats(trained.scores(logits)?)?)
+    /// The `top` best classes of each image, best first; images come from [`prepare`](Self::prepare).
+    /// # Errors
+    /// If the device fails.
+    /// # Panics
+    /// If an image has another length.
+    pub fn classify(
+        &self,
+        images: &[&[f32]],
+        top: usize,
+    ) -> Result<Vec<Vec<ClassScore>>, TrainingError> {
+        let [height, width] = self.image_size();
+        let data = TensorData::new(images.concat(), [images.len(), 3, height, width]);
+        let logits = self.model().forward(Tensor::from_data(data, &self.device()));
+        let scores = read_floats(self.scores(logits)?)?;
+        let rows = scores.chunks_exact(self.classes().len().max(1));
+        Ok(rows.map(|scores| best(self, scores, top)).collect())
+    }
 }
 
 fn best(trained: &TrainedModel, scores: &[f32], top: usize) -> Vec<ClassScore> {

@@ -1,5 +1,6 @@
 //! Detections drawn on an image: masks, boxes, names and scores.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
@@ -20,13 +21,23 @@ const FONT_SIZE: usize = 8;
 /// Every class has a colour of its own, the same in every image. Lines and letters grow with the
 /// image.
 pub fn draw_detections(image: &RgbImage, detections: &[Detection], classes: &ClassMap) -> RgbImage {
-    let mut canvas = Canvas::new(image);
     let mut order: Vec<&Detection> = detections.iter().collect();
     order.sort_by(|a, b| a.score.total_cmp(&b.score));
-    for detection in &order {
-        canvas.mask(detection, color(detection.label));
-    }
-    for detection in &order {
+    let masks =
+        order.iter().filter_map(|found| Some((found.label, Cow::Borrowed(found.mask.as_ref()?))));
+    draw(image, &order, masks, classes)
+}
+
+/// Draws masks with their labels, then boxes, then names; of each the last on top.
+pub(super) fn draw<'a>(
+    image: &RgbImage,
+    order: &[&Detection],
+    masks: impl Iterator<Item = (usize, Cow<'a, Mask>)>,
+    classes: &ClassMap,
+) -> RgbImage {
+    let mut canvas = Canvas::new(image);
+    masks.for_each(|(label, mask)| canvas.mask(&mask, color(label)));
+    for detection in order {
         canvas.outline(detection, color(detection.label));
     }
     for detection in order {
@@ -139,8 +150,7 @@ impl Canvas {
         }
     }
 
-    fn mask(&mut self, detection: &Detection, color: [u8; 3]) {
-        let Some(mask) = &detection.mask else { return };
+    fn mask(&mut self, mask: &Mask, color: [u8; 3]) {
         for (row, pixels) in mask.pixels().chunks_exact(mask.width().max(1)).enumerate() {
             for (column, _) in pixels.iter().enumerate().filter(|(_, is_set)| **is_set) {
                 self.blend(mask.left() + column, mask.top() + row, color, 0.45);

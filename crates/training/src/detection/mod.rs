@@ -4,6 +4,7 @@ mod dataset;
 mod draw;
 mod prediction;
 mod predictor;
+mod raw_prediction;
 mod recipe;
 mod result;
 mod reweighter;
@@ -17,7 +18,8 @@ mod trained;
 pub use dataset::{DetectionDatasetConfig, DetectionDatasets, DetectionSource, ground_truth};
 pub use draw::{draw_detections, enlarge, side_by_side, write_png};
 pub use prediction::ImagePrediction;
-pub use predictor::DetectionPredictor;
+pub use predictor::{DetectionPredictor, PreparedImage};
+pub use raw_prediction::RawPrediction;
 pub use recipe::DetectionRecipe;
 pub use result::DetectionResult;
 pub use settings::{

@@ -25,12 +25,12 @@ struct Record<'a> {
     image: &'a Path,
     width: usize,
     height: usize,
-    detections: Vec<Object<'a>>,
+    detections: Vec<DetectedObject<'a>>,
 }
 
 /// An object in the terms of COCO's results, with the name of its class.
 #[derive(Serialize)]
-struct Object<'a> {
+pub(super) struct DetectedObject<'a> {
     class: &'a str,
     category_id: u64,
     score: f32,
@@ -44,6 +44,19 @@ struct Object<'a> {
 struct Runs {
     size: [usize; 2],
     counts: Vec<usize>,
+}
+
+impl<'a> DetectedObject<'a> {
+    /// A detection in an image of `[height, width]`.
+    pub(super) fn new(found: &Detection, classes: &'a ClassMap, size: [usize; 2]) -> Self {
+        Self {
+            class: classes.name(found.label).unwrap_or("?"),
+            category_id: classes.id(found.label).unwrap_or_default(),
+            score: found.score,
+            bbox: found.bbox.to_xywh(),
+            segmentation: found.mask.as_ref().map(|mask| runs(mask, size)),
+        }
+    }
 }
 
 impl ImagePrediction {
@@ -83,13 +96,7 @@ impl ImagePrediction {
     /// where there are masks, their run lengths, as in COCO's results.
     pub fn json(&self) -> serde_json::Value {
         let size = [self.image.height(), self.image.width()];
-        let object = |detection: &Detection| Object {
-            class: self.classes.name(detection.label).unwrap_or("?"),
-            category_id: self.classes.id(detection.label).unwrap_or_default(),
-            score: detection.score,
-            bbox: detection.bbox.to_xywh(),
-            segmentation: detection.mask.as_ref().map(|mask| runs(mask, size)),
-        };
+        let object = |found| DetectedObject::new(found, &self.classes, size);
         let detections = self.detections.iter().map(object).collect();
         let (width, height) = (self.image.width(), self.image.height());
         let record = Record { image: &self.path, width, height, detections };
@@ -112,17 +119,25 @@ impl ImagePrediction {
 fn runs(mask: &Mask, [height, width]: [usize; 2]) -> Runs {
     let mut counts = vec![0];
     let mut is_set = false;
-    for x in 0..width {
-        for y in 0..height {
-            if mask.get(x, y) != is_set {
-                is_set = !is_set;
-                counts.push(0);
-            }
-            if let Some(count) = counts.last_mut() {
-                *count += 1;
-            }
+    let mut push = |len: usize, set: bool| {
+        if set != is_set && len > 0 {
+            is_set = set;
+            counts.push(0);
         }
+        if let Some(count) = counts.last_mut() {
+            *count += len;
+        }
+    };
+    // Outside of its window nothing is set.
+    let columns = mask.left().min(width)..(mask.left() + mask.width()).min(width);
+    let rows = mask.top().min(height)..(mask.top() + mask.height()).min(height);
+    push(columns.start * height, false);
+    for x in columns.clone() {
+        push(rows.start, false);
+        rows.clone().for_each(|y| push(1, mask.get(x, y)));
+        push(height - rows.end, false);
     }
+    push((width - columns.end) * height, false);
     Runs { size: [height, width], counts }
 }
 

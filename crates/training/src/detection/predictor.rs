@@ -10,9 +10,10 @@ use longtail_data::{
 };
 use longtail_losses::{ClassificationLossConfig, CrossEntropyConfig};
 use longtail_models::{Coco91, Detector, DetectorConfig, DetectorLoadScope, WeightSet};
-use longtail_types::{ClassCounts, ClassMap, Detection};
+use longtail_types::{ClassCounts, ClassMap, Detection, Preprocess};
 
 use super::prediction::ImagePrediction;
+use super::raw_prediction::RawPrediction;
 use crate::error::TrainingError;
 
 /// A detector with its preprocessing and the names of its classes.
@@ -27,6 +28,26 @@ pub struct DetectionPredictor {
     pipeline: DetectionPipeline,
     padding: BatchPadding,
     classes: ClassMap,
+}
+
+/// An image after the test transforms of a [`DetectionPredictor`].
+#[derive(Clone, Debug)]
+pub struct PreparedImage {
+    sample: DetectionSample,
+    size: [usize; 2],
+    padded_size: [usize; 2],
+}
+
+impl PreparedImage {
+    /// `[height, width]` of the image before the transforms.
+    pub fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// `[height, width]` of a batch of this image alone, padding included.
+    pub fn padded_size(&self) -> [usize; 2] {
+        self.padded_size
+    }
 }
 
 impl DetectionPredictor {
@@ -82,21 +103,45 @@ impl DetectionPredictor {
     /// # Errors
     /// If the image has no pixel, or the device fails.
     pub fn detect_image(&self, image: &RgbImage) -> Result<Vec<Detection>, TrainingError> {
-        let device = self.inference.devices().into_iter().next().unwrap_or_default();
+        let image = self.prepare(image.clone())?;
+        let found = self.detect_prepared(&[&image])?;
+        Ok(found.iter().flat_map(RawPrediction::detections).collect())
+    }
+
+    /// An image after the test transforms, to be detected in later.
+    /// # Errors
+    /// If the image has no pixel, or is larger than the sizes of batches that the recipe allows.
+    pub fn prepare(&self, image: RgbImage) -> Result<PreparedImage, TrainingError> {
         let size = [image.height(), image.width()];
-        let sample = DetectionSample { image: image.clone(), instances: Vec::new() };
+        let sample = DetectionSample { image, instances: Vec::new() };
         // Test transforms draw no random numbers and take no second image.
         let mut rng = KeyedRng::new(0, Stream::Augment, 0, 0);
         let mut nobody = |_: &mut KeyedRng| Err(DataError::EmptyDataset);
         let sample = self.pipeline.apply(sample, &mut rng, &mut nobody)?;
-        let samples = vec![(0, size, sample)];
+        let padded_size = self.padding.size(&[sample.size()])?;
+        Ok(PreparedImage { sample, size, padded_size })
+    }
+
+    /// Objects in several images in one pass. On `flex` the objects of an image are the same, bit for
+    /// bit, whatever the others are, if all have the same [`padded_size`](PreparedImage::padded_size).
+    /// # Errors
+    /// If the images have no common size of batches, or the device fails.
+    pub fn detect_prepared(
+        &self,
+        images: &[&PreparedImage],
+    ) -> Result<Vec<RawPrediction>, TrainingError> {
+        let device = self.inference.devices().into_iter().next().unwrap_or_default();
+        let samples = images.iter().map(|image| (0, image.size, image.sample.clone())).collect();
         let batch = DetectionBatch::collate(&self.pipeline, &self.padding, samples)?;
-        let images = batch.to_device(&device);
-        let found = self.inference.predict(&images)?.into_iter().zip(images.sizes);
-        let found = found.flat_map(|(found, from)| {
-            found.into_iter().map(move |detection| detection.resized(from, size))
-        });
+        let batch = batch.to_device(&device);
+        let found = self.inference.predict(&batch)?.into_iter().zip(batch.sizes).zip(images);
+        let found = found.map(|((found, from), image)| RawPrediction::new(found, from, image.size));
         Ok(found.collect())
+    }
+
+    /// What the model expects of an image.
+    pub fn preprocess(&self) -> Preprocess {
+        self.pipeline.preprocess()
     }
 
     /// Objects in an image file.

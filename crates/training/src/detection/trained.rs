@@ -73,6 +73,11 @@ impl TrainedDetector {
         &self.predictor
     }
 
+    /// The detector ready for images, without the rest.
+    pub fn into_predictor(self) -> DetectionPredictor {
+        self.predictor
+    }
+
     /// Evaluates the detector on the validation set of its recipe.
     /// # Errors
     /// If the set is refused, or its classes are not the detector's.
