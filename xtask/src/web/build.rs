@@ -26,15 +26,22 @@ pub(super) fn missing() -> Result<Option<String>> {
     }
     println!("installing wasm-bindgen {version} into target/tools");
     let root = tools();
-    let installed = process::cargo(&["install", "--quiet", "--debug", "--locked", "--force"])
-        .args(["wasm-bindgen-cli", "--version", &format!("={version}")])
-        .arg("--root")
-        .arg(&root)
-        .env("CARGO_TARGET_DIR", root.join("build"))
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
-        .status();
+    let install = |locked: &[&str]| {
+        let status = process::cargo(&["install", "--quiet", "--debug", "--force"])
+            .args(["wasm-bindgen-cli", "--bin", "wasm-bindgen", "--version"])
+            .arg(format!("={version}"))
+            .args(locked)
+            .arg("--root")
+            .arg(&root)
+            .env("CARGO_TARGET_DIR", root.join("build"))
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .status();
+        status.is_ok_and(|status| status.success())
+    };
+    // A registry may lack a version that the program's lock file names.
+    let installed = install(&["--locked"]) || install(&[]);
     let _ = fs::remove_dir_all(root.join("build")); // space alone
-    match installed.is_ok_and(|status| status.success()) && bindgen_is(&version) {
+    match installed && bindgen_is(&version) {
         true => Ok(None),
         false => Ok(Some(format!("wasm-bindgen {version} could not be installed"))),
     }
