@@ -43,6 +43,12 @@ SIGMOID = {
     "binary-cross-entropy", "balanced-sigmoid", "eql", "focal", "federated", "drop-loss"
 }
 
+# What the presets of transforms subtract and divide by.
+NORMALIZE = {
+    "imagenet": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+    "cifar": {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2023, 0.1994, 0.2010]},
+}
+
 
 def refuse(what):
     sys.exit(f"torchvision_load.py: {what}")
@@ -253,15 +259,15 @@ def classify(model, recipe, names, image):
     transforms = recipe["transforms"]
     if transforms.get("test") is not None:
         refuse("transforms.test is not covered: use a preset")
-    if transforms.get("preset", "cifar").startswith("imagenet"):
+    if transforms["preset"].startswith("imagenet"):
         width, height = image.size
         short = 256 / min(width, height)
         image = image.resize([int(side * short) for side in (width, height)], Image.Resampling.BILINEAR)
         left, top = (round((side - 224) / 2) for side in image.size)
         image = image.crop((left, top, left + 224, top + 224))
-    normalize = transforms.get("normalize", {})
-    mean = torch.tensor(normalize.get("mean", [0.485, 0.456, 0.406])).double()
-    std = torch.tensor(normalize.get("std", [0.229, 0.224, 0.225])).double()
+    usual = NORMALIZE["imagenet" if transforms["preset"].startswith("imagenet") else "cifar"]
+    normalize = transforms.get("normalize", usual)
+    mean, std = (torch.tensor(normalize[name]).double() for name in ("mean", "std"))
     pixels = (tensor(image) - mean[:, None, None]) / std[:, None, None]
     with torch.no_grad():
         logits = model.double()(pixels[None])[0]
