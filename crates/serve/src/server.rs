@@ -141,9 +141,20 @@ async fn connections(listener: TcpListener, app: &Arc<App>, stop: &AtomicBool) -
         }
     }
     app.is_stopping.store(true, Ordering::SeqCst);
-    // Whoever has connected already is served.
-    while let Ok(Ok((stream, _))) = timeout(Duration::ZERO, listener.accept()).await {
-        start(stream, None);
+    // Whoever has connected already is served. The runtime may not know of them yet: ask the system.
+    let listener = listener.into_std()?;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    start(stream, None);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => break,
+        }
     }
     drop(listener);
     drop(alive);
