@@ -191,7 +191,7 @@ fn test(programs: &Programs) -> Result<()> {
         }
     }
     let picture = test.join("page.png");
-    chromium.screenshot(&format!("{}?device=cpu", server.url()), &picture)?;
+    chromium.screenshot(&format!("{}test/picture.html", server.url()), &picture)?;
     println!("\nthe page as it looks: {}", picture.display());
     if !failures.is_empty() {
         bail!("the page is wrong on: {}", failures.join(", "));

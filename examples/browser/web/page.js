@@ -90,8 +90,11 @@ function clear() {
   list([]);
 }
 
-// Steps of the golden angle around the circle, so that neighbours differ.
-const color = (label) => `hsl(${Math.round(((label * 0.618034 + 0.02) % 1) * 360)} 85% 42%)`;
+// Steps of the golden angle around the circle, so that neighbours differ; dark enough for white text.
+function color(label) {
+  const hue = Math.round(((label * 0.618034 + 0.02) % 1) * 360);
+  return `hsl(${hue} 85% ${hue > 40 && hue < 200 ? 30 : 42}%)`;
+}
 
 function show() {
   if (!image) return;

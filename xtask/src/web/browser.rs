@@ -105,12 +105,12 @@ impl Chromium {
         self.start(gpu.iter().chain(&["--remote-debugging-port=0", url]))
     }
 
-    /// Writes how a page looks after the first detection.
+    /// Writes how a page looks when it has loaded.
     pub(super) fn screenshot(&self, url: &str, path: &Path) -> Result<()> {
         let file = format!("--screenshot={}", path.display());
         let _ = fs::remove_file(path); // of an earlier test
         let shown = ["--disable-gpu", "--window-size=1200,860", "--hide-scrollbars"];
-        let wait = ["--timeout=20000", &file, url];
+        let wait = ["--timeout=60000", &file, url];
         let mut running = self.start(shown.iter().chain(&wait))?;
         let end = Instant::now() + PATIENCE;
         while running.child.try_wait()?.is_none() && Instant::now() < end {

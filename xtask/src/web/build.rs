@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::process;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Vectors of 128 bits, which every browser of today has, and random numbers from the browser.
-const FLAGS: &str = "-C target-feature=+simd128 --cfg getrandom_backend=\"wasm_js\"";
+const FLAGS: &str = "--cfg getrandom_backend=\"wasm_js\" -C target-feature=+simd128";
 
 /// Adds what the build wants beside a Rust toolchain; says what could not be had.
 pub(super) fn missing() -> Result<Option<String>> {
@@ -108,19 +109,41 @@ pub(super) fn wasm(folder: &Path) -> Result<()> {
 /// `longtail`, and the program that writes the files of the page.
 pub(super) fn native() -> Result<[PathBuf; 2]> {
     let names = ["longtail", "bundle"];
-    process::run(
-        process::cargo(&["build", "--release", "--package", "longtail-cli", "--package"])
-            .args(["browser", "--bin", names[0], "--bin", names[1]]),
-    )?;
-    // This program lies beside them.
-    let own = std::env::current_exe().context("cannot tell where this program is")?;
-    let Some(folder) = own.parent() else { bail!("{} is in no folder", own.display()) };
-    Ok(names.map(|name| folder.join(name).with_extension(std::env::consts::EXE_EXTENSION)))
+    let output = process::cargo(&["build", "--release", "--package", "longtail-cli", "--package"])
+        .args(["browser", "--bin", names[0], "--bin", names[1], "--message-format", "json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("`cargo build` ended with {}", output.status);
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let [longtail, bundle] = names.map(|name| executable(&messages, name));
+    Ok([longtail?, bundle?])
+}
+
+/// The program of this name among cargo's messages, which are JSON lines.
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_name = |message: Value| {
+        let is_it = message["target"]["name"] == name;
+        is_it.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    };
+    messages.filter_map(of_name).last().with_context(|| format!("cargo built no `{name}`"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_are_those_that_cargo_names() {
+        let messages = "{\"reason\":\"x\",\"target\":{\"name\":\"longtail\"},\"executable\":null}\n\
+                        {\"target\":{\"name\":\"longtail\"},\"executable\":\"/t/longtail\"}\nwarning";
+        assert_eq!(executable(messages, "longtail").unwrap(), PathBuf::from("/t/longtail"));
+        let message = executable(messages, "bundle").unwrap_err().to_string();
+        assert_eq!(message, "cargo built no `bundle`");
+    }
 
     #[test]
     fn versions_are_those_of_the_lock_file() {
