@@ -127,7 +127,7 @@ fn boxes_problems_filters_and_room() {
     assert_eq!(num_pictures(&html), 1);
     assert!(printed.contains("Pictures of 1 of 2 classes"), "{printed}");
 
-    // Room for one picture: the first of the most frequent class, and a line about the others.
+    // Less room than pictures: a line about those left out.
     let (html, printed) = page(folder, &[&set[..], &["--max-mb", "0.005"]].concat());
     let shown = num_pictures(&html);
     assert!(shown < 3 && html.len() < 60_000);

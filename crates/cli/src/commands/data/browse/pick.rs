@@ -53,9 +53,10 @@ impl Picks {
         Self { classes: order.iter().map(|&label| (label, picks(label))).collect() }
     }
 
-    /// The `round`-th picture of every class that has one, with the place of the class.
+    /// The `round`-th picture of every class that has one, with the place of the class; the last
+    /// classes, which are rare, come first: they keep theirs where there is no room for all.
     pub(super) fn round(&self, round: usize) -> Vec<(usize, Pick)> {
-        let classes = self.classes.iter().enumerate();
+        let classes = self.classes.iter().enumerate().rev();
         classes.filter_map(|(place, (_, picks))| Some((place, *picks.get(round)?))).collect()
     }
 
@@ -103,7 +104,7 @@ mod tests {
         let classes = vec![(3, vec![pick(0, 0), pick(1, 0)]), (1, vec![]), (0, vec![pick(2, 0)])];
         let picks = Picks { classes };
         assert_eq!(picks.num_rounds(), 2);
-        assert_eq!(picks.round(0), [(0, pick(0, 0)), (2, pick(2, 0))]);
+        assert_eq!(picks.round(0), [(2, pick(2, 0)), (0, pick(0, 0))]);
         assert_eq!(picks.round(1), [(0, pick(1, 0))]);
     }
 }

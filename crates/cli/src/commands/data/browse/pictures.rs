@@ -49,7 +49,8 @@ impl Made {
     }
 }
 
-/// The first picture of every class, then the second of every class, until there is no more room.
+/// The first picture of every class, then the second of every class, until there is no more room;
+/// in each round, rare classes come first.
 pub(super) fn examples(picks: &Picks, maker: &Maker, side: usize, mut budget: Budget) -> Made {
     let empty = |&(label, _): &(usize, Vec<Pick>)| ClassExamples { label, pictures: Vec::new() };
     let mut made = Made { examples: picks.classes.iter().map(empty).collect(), ..Made::default() };
