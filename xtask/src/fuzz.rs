@@ -6,9 +6,10 @@ mod wrapper;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::process;
 use report::Report;
@@ -20,7 +21,7 @@ const MEMORY: usize = 2048;
 /// and libraries.
 const ADDRESSES: usize = 3072;
 /// Seconds after which one input is a hang.
-const TIMEOUT: usize = 20;
+const TIMEOUT: usize = 60;
 /// Longest input in bytes.
 const MAX_LEN: usize = 32 * 1024;
 
@@ -28,6 +29,7 @@ struct Options {
     seconds: u64,
     targets: Vec<String>,
     minimize: bool,
+    jobs: usize,
 }
 
 /// Builds the fuzzer and runs the named targets, or all.
@@ -45,12 +47,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         bail!("no target `{unknown}`; targets: {}", known.join(", "));
     }
     let fuzzer = build()?;
-    let mut reports = Vec::new();
-    for name in known {
-        if options.targets.is_empty() || options.targets.contains(&name) {
-            reports.push(fuzz(&fuzzer, &name, &options)?);
-        }
-    }
+    let is_chosen = |name: &String| options.targets.is_empty() || options.targets.contains(name);
+    let names: Vec<String> = known.into_iter().filter(is_chosen).collect();
+    let reports = fuzz_all(&fuzzer, &names, &options)?;
     println!("\n{}", Report::table(&reports));
     let found: Vec<&str> =
         reports.iter().filter(|report| report.has_finding).map(|r| r.name.as_str()).collect();
@@ -60,8 +59,31 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Runs `jobs` targets at a time.
+fn fuzz_all(fuzzer: &Path, names: &[String], options: &Options) -> Result<Vec<Report>> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push(fuzz(fuzzer, name, options)?);
+        }
+        Ok(done)
+    };
+    let results: Vec<Result<Vec<Report>>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.jobs).map(|_| scope.spawn(worker)).collect();
+        let gone = || Err(anyhow!("a thread has panicked"));
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| gone())).collect()
+    });
+    let mut reports = Vec::new();
+    for result in results {
+        reports.extend(result?);
+    }
+    reports.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(reports)
+}
+
 fn options(args: &[String]) -> Result<Options> {
-    let mut options = Options { seconds: 30, targets: Vec::new(), minimize: false };
+    let mut options = Options { seconds: 30, targets: Vec::new(), minimize: false, jobs: 1 };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("`{arg}` needs a value"));
@@ -71,9 +93,16 @@ fn options(args: &[String]) -> Result<Options> {
                 options.seconds =
                     text.parse().with_context(|| format!("`{text}` are no seconds"))?;
             }
+            "--jobs" => {
+                let text = value()?;
+                let jobs = text.parse().ok().filter(|&jobs| jobs > 0);
+                options.jobs = jobs.with_context(|| format!("`{text}` is no number of jobs"))?;
+            }
             "--target" => options.targets.push(value()?.clone()),
             "--minimize" => options.minimize = true,
-            other => bail!("unknown option `{other}`: --seconds N, --target NAME, --minimize"),
+            other => {
+                bail!("unknown option `{other}`: --seconds N, --target NAME, --jobs N, --minimize")
+            }
         }
     }
     Ok(options)

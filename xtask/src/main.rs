@@ -10,6 +10,7 @@ mod links;
 mod pictures;
 mod process;
 mod reference;
+mod soak;
 mod tools;
 mod web;
 
@@ -30,8 +31,9 @@ cargo xtask COMMAND
   reference [NAME...] [--python PATH] [--write]
                                 rerun the scripts behind the expected numbers of the tests and compare;
                                 --write stores new numbers instead
-  fuzz [--seconds N] [--target NAME]... [--minimize]
+  fuzz [--seconds N] [--target NAME]... [--jobs N] [--minimize]
                                 every parser under libFuzzer, 30 seconds each by default
+  soak [--steps N]              two small runs of 10,000 steps, and the memory they hold
   web [--run FOLDER] [--test] [--serve]
                                 build the page with a detector (the demo's, or that of a run) into target/web;
                                 --test compares it with `longtail predict` in headless Chromium
@@ -58,9 +60,10 @@ fn run(args: &[String]) -> Result<()> {
         "check" => check::run(rest),
         "fuzz" => fuzz::run(rest),
         "reference" => reference::run(rest),
+        "soak" => soak::run(rest),
         "web" => web::run(rest),
-        "layers" | "host-reads" | "links" | "book" | "pictures" | "tools" | "check-cuda" | "help"
-        | "--help" | "-h" => {
+        "layers" | "host-reads" | "links" | "book" | "pictures" | "tools" | "check-cuda"
+        | "help" | "--help" | "-h" => {
             if let Some(extra) = rest.first() {
                 bail!("`{command}` takes no argument, got `{extra}`");
             }

@@ -35,7 +35,8 @@ fn annotations(bytes: &[u8], form: AnnotationForm, scratch: &Scratch<'_>) {
     };
     visit(&set);
     let written = scratch.path("written.json");
-    if set.write_coco(&written, form).is_ok() {
+    // A set without classes cannot be used, and is refused when it is read strictly.
+    if set.num_classes() > 0 && set.write_coco(&written, form).is_ok() {
         let again = DetectionDataset::read_coco(&written, &ReadOptions::default());
         assert_same(&set, &again.unwrap_or_else(|error| panic!("written, not read: {error}")));
     }
