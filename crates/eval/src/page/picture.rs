@@ -2,6 +2,9 @@
 
 use super::html::escape_html;
 
+/// Pictures of at most half this many pixels are shown larger, by whole factors.
+const SHOWN: usize = 96;
+
 /// A picture inside a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
@@ -22,7 +25,10 @@ impl Picture {
     }
 
     pub(crate) fn html(&self) -> String {
-        let [height, width] = self.size;
+        // A picture of 32 pixels, as of CIFAR, is shown three times as large.
+        let factor = (SHOWN / self.size[0].max(self.size[1]).max(1)).max(1);
+        let [height, width] = self.size.map(|side| factor * side);
+        let style = if factor > 1 { " class=\"small\"" } else { "" };
         let caption: Vec<String> = self.caption.iter().map(|line| escape_html(line)).collect();
         let (title, data) = (escape_html(&self.title), base64(&self.jpeg));
         let caption = match caption.is_empty() {
@@ -30,7 +36,7 @@ impl Picture {
             false => format!("<figcaption>{}</figcaption>", caption.join("<br>")),
         };
         format!(
-            "<figure class=\"pic\"><img loading=\"lazy\" decoding=\"async\" width=\"{width}\" \
+            "<figure class=\"pic\"><img{style} loading=\"lazy\" decoding=\"async\" width=\"{width}\" \
              height=\"{height}\" alt=\"{title}\" title=\"{title}\" \
              src=\"data:image/jpeg;base64,{data}\">{caption}</figure>\n"
         )
@@ -89,7 +95,11 @@ mod tests {
         };
         let html = picture.html();
         assert!(html.contains("<figcaption>&lt;img src=x&gt;<br>0.75</figcaption>"), "{html}");
-        assert!(html.contains("alt=\"a&quot;b.jpg\"") && html.contains("width=\"10\""), "{html}");
+        // 20 pixels are shown as 80: four times, as five would be more than 96.
+        let size = "class=\"small\" loading=\"lazy\" decoding=\"async\" width=\"40\" height=\"80\"";
+        assert!(html.contains("alt=\"a&quot;b.jpg\"") && html.contains(size), "{html}");
         assert_eq!(picture.num_bytes(), 8);
+        let html = Picture { size: [49, 144], ..picture }.html();
+        assert!(html.contains("<img loading=\"lazy\" decoding=\"async\" width=\"144\""), "{html}");
     }
 }
