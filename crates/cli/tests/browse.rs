@@ -170,7 +170,7 @@ test_instances = 2
             &[&set[..], &["--classes", "eagle"]].concat()[..],
             "--classes eagle: the name of no class",
         ),
-        (&[&set[..], &["--max-mb", "-1"]].concat()[..], "--max-mb"),
+        (&[&set[..], &["--max-mb=-1"]].concat()[..], "--max-mb"),
         (&[&set[..], &["--side", "0"]].concat()[..], "--side 0"),
         (&["nowhere"][..], "nowhere"),
     ] {
