@@ -212,6 +212,13 @@ fn single_errors_are_named_or_skipped_and_counted() {
         ),
         (
             "/annotations/0/bbox",
+            json!([1, 2, 1e300, 4]),
+            Kind::AnnotationField,
+            &format!("{a0}bbox [1.0, 2.0, inf, 4.0] reaches beyond all numbers of 32 bits"),
+            [2, 2, 2],
+        ),
+        (
+            "/annotations/0/bbox",
             json!([11, 2, 3, 4]),
             Kind::BoxOutside,
             &format!("{a0}bbox [11.0, 2.0, 3.0, 4.0] lies outside of the 11x9 pixels of its image"),

@@ -134,6 +134,10 @@ impl RawSet {
 fn check_box(bbox: BBox, size: [usize; 2]) -> Result<Option<KindAndMessage>, KindAndMessage> {
     let written = || format!("{:?}", bbox.to_xywh());
     let [height, width] = size;
+    if !bbox.to_array().iter().all(|border| border.is_finite()) {
+        let message = format!("bbox {} reaches beyond all numbers of 32 bits", written());
+        return Err((ProblemKind::AnnotationField, message));
+    }
     if bbox.is_empty() {
         let message = format!("bbox {} has no area", written());
         return Ok(Some((ProblemKind::EmptyBox, message)));

@@ -124,7 +124,8 @@ impl DetectionDatasetBuilder {
             *self.images.sizes.get(index).ok_or(DataError::IndexOutOfRange { index, len })?;
         let label = self.check_label(new.label)?;
         let bbox = new.bbox;
-        if !(bbox.width() >= 0.0 && bbox.height() >= 0.0) {
+        let is_finite = bbox.to_array().iter().all(|border| border.is_finite());
+        if !(is_finite && bbox.width() >= 0.0 && bbox.height() >= 0.0) {
             let value = format!("{:?}", bbox.to_array());
             return Err(DataError::setting("box", "a box with x1 <= x2 and y1 <= y2", value));
         }
