@@ -15,13 +15,13 @@
 //! use std::net::TcpListener;
 //! use std::path::Path;
 //!
-//! use longtail_serve::{ServeConfig, ServedModel, serve};
+//! use longtail_serve::{ServeConfig, ServeEvents, ServedModel, serve};
 //!
 //! let listener = TcpListener::bind("127.0.0.1:8080")?;
 //! let device = longtail::device("flex")?;
 //! let load = move || ServedModel::load(Path::new("runs/detector"), &device);
 //! let stop = longtail::training::stop_on_interrupt()?;
-//! serve(listener, &ServeConfig::default(), load, None, &stop)?;
+//! serve(listener, &ServeConfig::default(), load, ServeEvents::default(), &stop)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -44,5 +44,5 @@ mod worker;
 pub use config::ServeConfig;
 pub use error::ServeError;
 pub use model::ServedModel;
-pub use observe::{Observer, RequestRecord};
+pub use observe::{Observer, OnReady, RequestRecord, ServeEvents};
 pub use server::{ServeSummary, serve};

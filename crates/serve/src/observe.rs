@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::metrics::Metrics;
+use crate::model::ServedModel;
 use crate::problem::Refusal;
 
 /// One answered request, for a log.
@@ -36,6 +37,18 @@ pub struct RequestRecord {
 
 /// Takes the record of every request. It is called on a thread of the network: it should not wait.
 pub type Observer = Box<dyn Fn(RequestRecord) + Send + Sync>;
+
+/// Takes the model when it is loaded.
+pub type OnReady = Box<dyn FnOnce(&ServedModel) + Send>;
+
+/// What is told while a service runs.
+#[derive(Default)]
+pub struct ServeEvents {
+    /// The model is loaded; requests are answered from now on. Called once, on the model's thread.
+    pub ready: Option<OnReady>,
+    /// Every request with an answer.
+    pub request: Option<Observer>,
+}
 
 /// Size of the batch of an answer.
 #[derive(Clone, Copy)]

@@ -21,7 +21,7 @@ use crate::app::{App, router};
 use crate::config::ServeConfig;
 use crate::error::ServeError;
 use crate::model::ServedModel;
-use crate::observe::Observer;
+use crate::observe::ServeEvents;
 use crate::stream::PatientStream;
 use crate::worker::{panic_message, work};
 
@@ -49,7 +49,7 @@ pub struct ServeSummary {
 /// and every request that has begun is answered before this returns.
 ///
 /// `load` gives the model. It runs on the thread that runs the model later, while `/healthz` answers
-/// already and `/readyz` does not. `observer` gets a record of every request.
+/// already and `/readyz` does not.
 ///
 /// There is no encryption and no authentication: listen on the loopback interface, or put a proxy in
 /// front.
@@ -59,12 +59,12 @@ pub fn serve(
     listener: TcpListener,
     config: &ServeConfig,
     load: impl FnOnce() -> Result<ServedModel, ServeError> + Send + 'static,
-    observer: Option<Observer>,
+    events: ServeEvents,
     stop: &Arc<AtomicBool>,
 ) -> Result<ServeSummary, ServeError> {
     config.validate()?;
     listener.set_nonblocking(true).map_err(ServeError::io("use the listener"))?;
-    let app = Arc::new(App::new(config.clone(), observer));
+    let app = Arc::new(App::new(config.clone(), events.request));
     let runtime = runtime(config).map_err(ServeError::io("start the threads of the network"))?;
     let (owner, flag) = (Arc::clone(&app), Arc::clone(stop));
     let worker = thread::Builder::new().name("model".into()).spawn(move || {
@@ -74,6 +74,9 @@ pub fn serve(
         let run = |images: &[&_]| model.run(images).map_err(|error| error.to_string());
         // Set once, here.
         let _ = owner.model.set(Arc::clone(&model));
+        if let Some(ready) = events.ready {
+            ready(&model);
+        }
         let limits = (owner.config.max_batch, owner.config.max_wait);
         work(&owner.queue, limits, &owner.metrics, run);
         drop(end);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use longtail::training::{stop_on_interrupt, use_threads};
-use longtail_serve::{Observer, RequestRecord, ServeConfig, ServedModel, serve};
+use longtail_serve::{Observer, RequestRecord, ServeConfig, ServeEvents, ServedModel, serve};
 
 /// Lines of the log that may wait to be written.
 const LOG_LINES: usize = 4096;
@@ -90,12 +90,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         false => (None, None),
     };
     let run = args.run;
-    let load = move || {
-        let model = ServedModel::load(&run, &device)?;
+    let load = move || ServedModel::load(&run, &device);
+    let ready = |model: &ServedModel| {
         println!("ready: {} with {} classes", model.task(), model.classes().len());
-        Ok(model)
     };
-    let summary = serve(listener, &config, load, log, &stop)?;
+    let events = ServeEvents { ready: Some(Box::new(ready)), request: log };
+    let summary = serve(listener, &config, load, events, &stop)?;
     // The last observer is gone, so the log ends.
     if let Some(writer) = writer {
         let _ = writer.join();
