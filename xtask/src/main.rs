@@ -34,9 +34,10 @@ cargo xtask COMMAND
   fuzz [--seconds N] [--target NAME]... [--jobs N] [--minimize]
                                 every parser under libFuzzer, 30 seconds each by default
   soak [--steps N]              two small runs of 10,000 steps, and the memory they hold
-  web [--run FOLDER] [--test] [--serve]
+  web [--run FOLDER] [--webgpu] [--test] [--serve]
                                 build the page with a detector (the demo's, or that of a run) into target/web;
-                                --test compares it with `longtail predict` in headless Chromium
+                                --webgpu compiles that in, --test compares the page with `longtail predict` in
+                                headless Chromium
   tools                         install typos, cargo-deny and mdBook from crates.io into target/tools
   check-cuda                    type-check the command with the cuda feature, without a CUDA toolkit
   help                          this text";

@@ -34,6 +34,7 @@ struct Options {
     run: Option<PathBuf>,
     test: bool,
     serve: bool,
+    webgpu: bool,
 }
 
 /// Where the page is looked at.
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         }
     };
     if options.test {
-        test(&programs)?;
+        test(&programs, options.webgpu)?;
     }
     if options.serve {
         let server = server::Server::start(ADDRESS, vec![(String::new(), page_folder())])?;
@@ -71,11 +72,14 @@ fn options(args: &[String]) -> Result<Options> {
         match arg.as_str() {
             "--test" => options.test = true,
             "--serve" => options.serve = true,
+            "--webgpu" => options.webgpu = true,
             "--run" => {
                 let run = args.next().context("`--run` wants a run folder")?;
                 options.run = Some(PathBuf::from(run));
             }
-            other => bail!("unknown option `{other}`; options: --run FOLDER, --test, --serve"),
+            other => {
+                bail!("unknown option `{other}`; options: --run FOLDER, --webgpu, --test, --serve")
+            }
         }
     }
     Ok(options)
@@ -94,7 +98,7 @@ fn page(options: &Options) -> Result<Built> {
         return Ok(Built::Skipped(reason));
     }
     let start = Instant::now();
-    build::wasm(&folder)?;
+    build::wasm(&folder, options.webgpu)?;
     println!("WebAssembly: built in {:.0} s", start.elapsed().as_secs_f64());
     let [longtail, bundle] = build::native()?;
     let run = match &options.run {
@@ -157,7 +161,7 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Gives the page images as a visitor would, and compares what it shows with `longtail predict`.
-fn test(programs: &Programs) -> Result<()> {
+fn test(programs: &Programs, webgpu: bool) -> Result<()> {
     let Some(chromium) = browser::find() else {
         println!("web: test SKIPPED, no Chromium (scripts/chromium.sh installs it where it can)");
         return Ok(());
@@ -174,7 +178,8 @@ fn test(programs: &Programs) -> Result<()> {
     let roots = vec![("test/".to_owned(), test.clone()), (String::new(), page)];
     let server = server::Server::start("127.0.0.1:0", roots)?;
     let mut failures = Vec::new();
-    for device in [browser::Device::Cpu, browser::Device::WebGpu] {
+    let devices = [browser::Device::Cpu, browser::Device::WebGpu];
+    for device in devices.into_iter().take(if webgpu { 2 } else { 1 }) {
         println!("\n== {}", device.title());
         let url = format!("{}test/?device={}", server.url(), device.name());
         let mut running = chromium.open(&url, device)?;
@@ -207,7 +212,7 @@ mod tests {
     fn options_are_read_and_others_refused() {
         let read =
             |args: &[&str]| options(&args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>());
-        let expected = Options { run: Some("runs/a".into()), test: true, serve: false };
+        let expected = Options { run: Some("runs/a".into()), test: true, ..Default::default() };
         assert_eq!(read(&["--test", "--run", "runs/a"]).unwrap(), expected);
         assert_eq!(read(&["--run"]).unwrap_err().to_string(), "`--run` wants a run folder");
         let message = read(&["--fast"]).unwrap_err().to_string();

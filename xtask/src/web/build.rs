@@ -85,12 +85,15 @@ fn version_in(lock: &str, name: &str) -> Option<String> {
     version.strip_suffix('"').map(str::to_owned)
 }
 
-/// Compiles the page's program and writes it, with its JavaScript side, into `folder`.
-pub(super) fn wasm(folder: &Path) -> Result<()> {
+/// Compiles the page's program, for the CPU or for WebGPU too, and writes it, with its JavaScript
+/// side, into `folder`.
+pub(super) fn wasm(folder: &Path, webgpu: bool) -> Result<()> {
+    let features: &[&str] = if webgpu { &["--features", "webgpu"] } else { &[] };
     let build = process::workspace_root().join("target/web-build");
     process::run(
         process::cargo(&["rustc", "--release", "--package", "browser", "--lib"])
-            .args(["--features", "webgpu", "--target", TARGET, "--crate-type", "cdylib"])
+            .args(features)
+            .args(["--target", TARGET, "--crate-type", "cdylib"])
             .arg("--target-dir")
             .arg(&build)
             .env("RUSTFLAGS", FLAGS)

@@ -64,7 +64,7 @@ pub(super) fn check(report: &Value, native: &Objects, device: Device) -> Result<
         bail!("{error}");
     }
     ensure!(report["first"] == "done", "the first example: {}", report["status"]);
-    let shown = report["device"].as_str().unwrap_or_default();
+    let shown = shown_text(&report["device"]);
     if device == Device::WebGpu && shown.contains(NO_ADAPTER) {
         return Ok(format!("SKIPPED: {shown}"));
     }
@@ -78,7 +78,7 @@ pub(super) fn check(report: &Value, native: &Objects, device: Device) -> Result<
             file["status"].as_str().is_some_and(|text| text.starts_with("Sorry: this file"));
         ensure!(file["state"] == "error" && is_told, "a file that is no image: {file}");
     }
-    let size = report["huge"]["size"].as_str().unwrap_or_default();
+    let size = shown_text(&report["huge"]["size"]);
     ensure!(size.starts_with("5000 × 3000, scaled to "), "the huge image: {}", report["huge"]);
 
     let mut text = format!("device: {shown}\n");
@@ -90,14 +90,13 @@ pub(super) fn check(report: &Value, native: &Objects, device: Device) -> Result<
         let found = list(&image["objects"])?.iter().map(|o| read(o, numbers(&o["box"])?));
         let found: Vec<Object> = found.collect::<Result<_>>()?;
         let (count, difference) = differences(expected, &found).with_context(|| name.clone())?;
-        let (size, time) = (&image["size"], &image["time"]);
-        let size = size.as_str().unwrap_or_default();
+        let (size, time) = (shown_text(&image["size"]), shown_text(&image["time"]));
         let _ = writeln!(text, "  {name:<8} {size:>11}  {time}  {count} objects, {difference}");
         compared += count;
         worst = worst.max(difference);
     }
     ensure!(compared > 0, "no object was compared");
-    let _ = writeln!(text, "  huge     {size}  {}", report["huge"]["time"]);
+    let _ = writeln!(text, "  huge     {size}  {}", shown_text(&report["huge"]["time"]));
     let _ =
         write!(text, "{compared} objects as native: {worst}; 2 files that are no images refused");
     Ok(text)
@@ -151,6 +150,11 @@ fn nearest(object: &Object, others: &[Object]) -> Option<Difference> {
     same.map(difference)
         .filter(|d| d.pixels <= MAX_PIXELS && d.score <= MAX_SCORE_DIFFERENCE)
         .min_by(|a, b| a.pixels.total_cmp(&b.pixels))
+}
+
+/// A text of the page; empty where there is none.
+fn shown_text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 fn list(value: &Value) -> Result<&Vec<Value>> {
