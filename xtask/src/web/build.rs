@@ -132,7 +132,7 @@ fn executable(messages: &str, name: &str) -> Result<PathBuf> {
         let is_it = message["target"]["name"] == name;
         is_it.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
     };
-    messages.filter_map(of_name).last().with_context(|| format!("cargo built no `{name}`"))
+    messages.filter_map(of_name).next_back().with_context(|| format!("cargo built no `{name}`"))
 }
 
 #[cfg(test)]
