@@ -265,7 +265,7 @@ mod tests {
         let comparison = Comparison::new(&reports, 1).unwrap();
         let expected = "\
 accuracy %               overall           many         medium     frequent 1      rarest 1
-────────────────────────────────────────────────────────────────────────────────────────
+───────────────────────────────────────────────────────────────────────────────────────────
                        3 classes        1 class      2 classes        1 class       1 class
 plain                      33.33         100.00           0.00         100.00          0.00
 balanced (2 runs)  75.00 ± 11.79  100.00 ± 0.00  62.50 ± 17.68  100.00 ± 0.00  50.00 ± 0.00
