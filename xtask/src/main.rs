@@ -10,6 +10,7 @@ mod links;
 mod pictures;
 mod process;
 mod reference;
+mod semver;
 mod soak;
 mod tools;
 mod web;
@@ -33,6 +34,7 @@ cargo xtask COMMAND
                                 --write stores new numbers instead
   fuzz [--seconds N] [--target NAME]... [--jobs N] [--minimize]
                                 every parser under libFuzzer, 30 seconds each by default
+  semver [REVISION]             breaks of the public interface since a revision, by cargo-semver-checks
   soak [--steps N]              two small runs of 10,000 steps, and the memory they hold
   web [--run FOLDER] [--webgpu] [--test] [--serve]
                                 build the page with a detector (the demo's, or that of a run) into target/web;
@@ -61,6 +63,7 @@ fn run(args: &[String]) -> Result<()> {
         "check" => check::run(rest),
         "fuzz" => fuzz::run(rest),
         "reference" => reference::run(rest),
+        "semver" => semver::run(rest),
         "soak" => soak::run(rest),
         "web" => web::run(rest),
         "layers" | "host-reads" | "links" | "book" | "pictures" | "tools" | "check-cuda"

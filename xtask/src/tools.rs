@@ -30,6 +30,9 @@ pub(crate) const MDBOOK: Tool = Tool {
     binary: "mdbook",
     args: &["--no-default-features", "--features", "search"],
 };
+/// Breaks of a public interface; not among those that are installed: its build takes long.
+pub(crate) const SEMVER: Tool =
+    Tool { krate: "cargo-semver-checks", version: "", binary: "cargo-semver-checks", args: &[] };
 
 impl Tool {
     /// The tool in `target/tools`, or else on the path; `None` when it is on neither.
