@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CLASSIFIER: &str = r#"
 batch_size = 4
 iterations = 3
-dataset.source = { kind = "synthetic", image_size = 16, head_count = 12, imbalance = 4.0, test_count = 2 }
+dataset.source = { kind = "synthetic", image_size = 32, head_count = 12, imbalance = 4.0, test_count = 2 }
 model.backbone = "cifar-resnet20"
 loss.method = "balanced-softmax"
 optimizer = { kind = "sgd", lr = 0.05 }
@@ -151,7 +151,7 @@ fn a_classifier_gives_classes() {
     let refused = ask(&server, &post("/predict?format=image", image));
     assert_eq!(refused.status, 400);
     let model: Value = serde_json::from_str(&get(&server, "/model").1).unwrap();
-    assert_eq!(model["input"], serde_json::json!({ "height": 16, "width": 16 }));
+    assert_eq!(model["input"], serde_json::json!({ "height": 32, "width": 32 }));
 }
 
 #[test]
