@@ -7,7 +7,8 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageFormat};
 use longtail::data::{DataError, RgbImage, decode_image, image_size};
-use serde_json::json;
+use longtail::training::ClassScore;
+use serde::Serialize;
 
 use crate::config::ServeConfig;
 use crate::model::{Found, Prepared, ServedModel};
@@ -20,6 +21,14 @@ const MAX_ASPECT: usize = 100;
 const JPEG_QUALITY: u8 = 90;
 /// Names the image in messages.
 const ITEM: &str = "the image";
+
+/// The answer of a classifier.
+#[derive(Serialize)]
+struct ClassesRecord {
+    width: usize,
+    height: usize,
+    classes: Vec<ClassScore>,
+}
 
 /// Bytes of an answer and their type.
 pub(crate) type Content = (&'static str, Vec<u8>);
@@ -80,18 +89,19 @@ pub(crate) fn answer(
 ) -> Result<Content, Problem> {
     let failed =
         |message: String| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_answer", message);
-    let json = |value: serde_json::Value| ("application/json", format!("{value}\n").into_bytes());
+    let json = |text: String| ("application/json", (text + "\n").into_bytes());
     match (found, wish) {
         (Found::Classes(mut classes, [height, width]), Wish::Classes { top }) => {
             classes.truncate(top);
-            Ok(json(json!({ "width": width, "height": height, "classes": classes })))
+            let record = ClassesRecord { width, height, classes };
+            serde_json::to_string(&record).map(json).map_err(|error| failed(error.to_string()))
         }
         (Found::Objects(found), Wish::Objects { format, min_score, max }) => {
             let found = found.best(min_score, max);
             if format == Format::Json {
                 let value =
                     found.json(model.classes()).map_err(|error| failed(error.to_string()))?;
-                return Ok(json(value));
+                return Ok(json(value.to_string()));
             }
             // Decoded anew: images that wait for the model hold no more than it needs.
             let image = decode_image(bytes, ITEM).map_err(refused)?;
