@@ -2,6 +2,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
 
 mod commands;
+#[cfg(test)]
+mod documents_tests;
 mod fetch;
 mod page;
 

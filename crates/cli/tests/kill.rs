@@ -204,7 +204,8 @@ fn kills_in_each_stage_leave_no_trace(recipe: &str, pause: u64) {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             sleep(Duration::from_millis((state >> 40) % most));
         };
-        let kills = (0..5).take_while(|_| killed_in(folder.path(), &checkpoint, || pause_in(pause)));
+        let kills =
+            (0..5).take_while(|_| killed_in(folder.path(), &checkpoint, || pause_in(pause)));
         let kills = kills.count();
         assert!(kills >= 3, "{stage}: {kills} kills, the stage is too short");
     }

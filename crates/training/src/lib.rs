@@ -67,7 +67,8 @@ mod window;
 mod workers;
 
 pub use advise::{
-    Advice, Alternative, Part, Tail, TailShape, advise_classification, advise_detection,
+    Advice, Alternative, DetectorStart, Part, Tail, TailShape, advise_classification,
+    advise_detection,
 };
 pub use any_recipe::AnyRecipe;
 pub use any_trained::AnyTrained;

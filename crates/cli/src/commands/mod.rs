@@ -10,7 +10,7 @@ pub(crate) mod device_server;
 pub(crate) mod devices;
 pub(crate) mod evaluate;
 pub(crate) mod predict;
-pub(crate) mod serve;
 pub(crate) mod report;
+pub(crate) mod serve;
 pub(crate) mod train;
 pub(crate) mod weights;
