@@ -4,39 +4,36 @@
 use super::lanes::{LANES, Lanes};
 use super::parallel::Target;
 
-/// Bytes from which on a gradient goes around the caches: none of them keeps it until it is read.
-/// A store would fetch the old values first, a third of all traffic of such a loss.
-const STREAMED: usize = 16 << 20;
-/// Bytes of a cache line: a whole one is streamed.
-const LINE: usize = 64;
+/// Columns from which on a row is written while it is computed: a burst of so many stores would
+/// wait for memory, where shorter ones wait beside the next row.
+const WIDE: usize = 4096;
 
 /// Where the gradient goes.
 #[derive(Clone, Copy)]
 pub(super) struct GradientRows {
     to: Target,
     num_columns: usize,
-    is_streamed: bool,
+    is_fresh: bool,
 }
 
 impl GradientRows {
     /// In memory of its own.
-    pub(super) fn fresh(to: Target, [num_rows, num_columns]: [usize; 2]) -> Self {
-        let is_streamed = num_rows * num_columns * size_of::<f32>() >= STREAMED;
-        Self { to, num_columns, is_streamed }
+    pub(super) fn fresh(to: Target, num_columns: usize) -> Self {
+        Self { to, num_columns, is_fresh: true }
     }
 
-    /// Over the logits, which are in cache by then.
+    /// Over the logits.
     pub(super) fn over_logits(to: Target, num_columns: usize) -> Self {
-        Self { to, num_columns, is_streamed: false }
+        Self { to, num_columns, is_fresh: false }
     }
 
-    /// Where a row may be written directly; `None` if only through [`write`](Self::write).
+    /// Where the powers of a row are best put before they become its gradient, if not into a scratch.
     ///
     /// # Safety
     /// The row is one of the gradient.
-    pub(super) unsafe fn direct(self, row: usize) -> Option<*mut f32> {
-        // SAFETY: within the gradient, by the caller.
-        (!self.is_streamed).then(|| unsafe { self.at(row, 0) })
+    pub(super) unsafe fn for_powers(self, row: usize) -> Option<*mut f32> {
+        // SAFETY: by the caller.
+        (self.is_fresh && self.num_columns >= WIDE).then(|| unsafe { self.at(row, 0) })
     }
 
     /// # Safety
@@ -49,30 +46,17 @@ impl GradientRows {
     /// Zeros in `len` columns from the first on.
     ///
     /// # Safety
-    /// The row belongs to the calling task, and the instruction set of `S` is there.
-    #[inline(always)]
-    pub(super) unsafe fn clear<S: Lanes>(self, row: usize, len: usize) {
+    /// The row belongs to the calling task.
+    pub(super) unsafe fn clear(self, row: usize, len: usize) {
         // SAFETY: by the caller.
-        unsafe {
-            let (to, zero) = (self.at(row, 0), S::splat(0.0));
-            if !self.is_streamed {
-                to.write_bytes(0, len);
-                return;
-            }
-            let mut done = until_line(to).min(len);
-            zero.store_part(to, done);
-            while done + LANES <= len {
-                zero.stream(to.add(done));
-                done += LANES;
-            }
-            zero.store_part(to.add(done), len - done);
-        }
+        unsafe { self.at(row, 0).write_bytes(0, len) }
     }
 
     /// `factor * values` in `len` columns from `column` on.
     ///
     /// # Safety
-    /// As for [`clear`](Self::clear), and there are `len` values.
+    /// The row belongs to the calling task, the instruction set of `S` is there, and there are `len`
+    /// values, possibly those of the row.
     #[inline(always)]
     pub(super) unsafe fn write<S: Lanes>(
         self,
@@ -81,22 +65,13 @@ impl GradientRows {
         len: usize,
         factor: f32,
     ) {
-        // SAFETY: by the caller; parts are shorter than a vector.
+        // SAFETY: by the caller.
         unsafe {
             let (to, factor) = (self.at(row, column), S::splat(factor));
             let mut done = 0;
-            if self.is_streamed {
-                done = until_line(to).min(len);
-                S::load_part(values, done, 0.0).mul(factor).store_part(to, done);
-                while done + LANES <= len {
-                    S::load(values.add(done)).mul(factor).stream(to.add(done));
-                    done += LANES;
-                }
-            } else {
-                while done + LANES <= len {
-                    S::load(values.add(done)).mul(factor).store(to.add(done));
-                    done += LANES;
-                }
+            while done + LANES <= len {
+                S::load(values.add(done)).mul(factor).store(to.add(done));
+                done += LANES;
             }
             if done < len {
                 let (values, to) = (values.add(done), to.add(done));
@@ -106,8 +81,54 @@ impl GradientRows {
     }
 }
 
-/// Values before the next cache line.
-#[inline(always)]
-fn until_line(to: *const f32) -> usize {
-    (to.addr().wrapping_neg() % LINE) / size_of::<f32>()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flex::pool::Buffer;
+    use crate::flex::row_blocks::{self, RowBlocks};
+
+    const NUM_ROWS: usize = 5;
+
+    /// Even rows are twice the values, odd rows zeros.
+    struct Halves<'a> {
+        values: &'a [f32],
+        gradient: GradientRows,
+    }
+
+    impl RowBlocks for Halves<'_> {
+        unsafe fn rows<S: Lanes>(&self, _block: usize, rows: std::ops::Range<usize>) {
+            let len = self.gradient.num_columns;
+            for row in rows {
+                // SAFETY: rows of the gradient and of the values, of this task alone.
+                unsafe {
+                    if row % 2 == 1 {
+                        self.gradient.clear(row, len);
+                        continue;
+                    }
+                    // In two parts, of which the second starts anywhere.
+                    let (first, values) = (len / 3, self.values[row * len..].as_ptr());
+                    self.gradient.write::<S>((row, 0), values, first, 2.0);
+                    self.gradient.write::<S>((row, first), values.add(first), len - first, 2.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_any_length_are_written_and_nothing_else() {
+        for num_columns in [1, 3, 15, 16, 17, 37, 80, 365] {
+            let len = NUM_ROWS * num_columns;
+            let values: Vec<f32> = (0..len).map(|i| i as f32).collect();
+            let mut to = Buffer::new(len + 1);
+            to.as_mut_slice().fill(-1.0);
+            let target = Target::new(to.as_mut_slice());
+            let gradient = GradientRows::fresh(target, num_columns);
+            row_blocks::run(&Halves { values: &values, gradient }, NUM_ROWS, 2);
+            for (index, &value) in values.iter().enumerate() {
+                let expected = if index / num_columns % 2 == 1 { 0.0 } else { 2.0 * value };
+                assert_eq!(to.as_slice()[index], expected, "{num_columns} columns, {index}");
+            }
+            assert_eq!(to.as_slice()[len], -1.0, "{num_columns} columns");
+        }
+    }
 }

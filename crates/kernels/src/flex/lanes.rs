@@ -36,12 +36,6 @@ pub(super) trait Lanes: Copy {
     unsafe fn store(self, to: *mut f32);
     /// The first `count < 16` lanes.
     unsafe fn store_part(self, to: *mut f32, count: usize);
-    /// As `store`, at a multiple of 64 bytes, around the caches where that is possible; see
-    /// [`fence`](super::simd::fence).
-    #[inline(always)]
-    unsafe fn stream(self, to: *mut f32) {
-        unsafe { self.store(to) }
-    }
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;

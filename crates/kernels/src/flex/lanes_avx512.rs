@@ -51,10 +51,6 @@ impl Lanes for Avx512Lanes {
         unsafe { _mm512_mask_storeu_ps(to, first_bits(count), self.0) }
     }
     #[inline(always)]
-    unsafe fn stream(self, to: *mut f32) {
-        unsafe { _mm512_stream_ps(to, self.0) }
-    }
-    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         unsafe { Self(_mm512_add_ps(self.0, other.0)) }
     }

@@ -105,7 +105,7 @@ pub(super) fn pass<R>(
     } else {
         let mut gradient = Buffer::new(shape.num_elements());
         let target = Target::new(gradient.as_mut_slice());
-        let rows = GradientRows::fresh(target, [num_rows, num_columns]);
+        let rows = GradientRows::fresh(target, num_columns);
         let result = task(Target::reading(values(&logits)), of_rows, Some(rows));
         (gradient.into_tensor(shape), result)
     };

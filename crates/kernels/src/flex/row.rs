@@ -80,7 +80,7 @@ impl LogSum {
 }
 
 impl<A: Argument> Row<A> {
-    /// Fills `powers`, as many full vectors as it takes; 0 beyond the row.
+    /// Fills `powers`, which are not the logits.
     ///
     /// The base is the largest argument of the first vector: it saves a pass over the row for the
     /// largest of all, which takes its place where it is far above.
@@ -146,9 +146,14 @@ impl<A: Argument> Row<A> {
                     }
                 }
                 while column < end {
-                    let arguments = self.arguments::<S>(column, (end - column).min(LANES));
+                    let count = (end - column).min(LANES);
+                    let arguments = self.arguments::<S>(column, count);
                     let power = exp(arguments.sub(bases));
-                    power.store(powers.add(column));
+                    if count == LANES {
+                        power.store(powers.add(column));
+                    } else {
+                        power.store_part(powers.add(column), count);
+                    }
                     sums[0] = sums[0].add(power);
                     largest[0] = largest[0].max(arguments);
                     column += LANES;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::lanes::{Avx2Lanes, Avx512Lanes};
 use super::lanes::{Lanes, PortableLanes};
 use super::parallel::for_each_row_block;
-use super::simd::{Isa, fence, isa};
+use super::simd::{Isa, isa};
 
 /// What is done with the rows of a loss.
 pub(super) trait RowBlocks: Sync {
@@ -32,7 +32,6 @@ pub(super) fn run(work: &impl RowBlocks, num_rows: usize, rows_per_block: usize)
                 Isa::Portable => work.rows::<PortableLanes>(block, rows),
             }
         }
-        fence(); // streamed stores are seen by whoever waits for the task
     });
 }
 

@@ -30,12 +30,9 @@ pub(super) struct SigmoidLoss<'a> {
 /// One row under way.
 #[derive(Clone, Copy)]
 struct Row {
-    index: usize,
     logits: *const f32,
-    /// Where the gradient is written directly, or null.
+    /// Where it is wanted, or null.
     gradient: *mut f32,
-    /// Room for [`CHUNK`] gradients otherwise.
-    chunk: *mut f32,
     targets: RowTargets,
     shift: *const f32,
     negative: *const f32,
@@ -85,19 +82,18 @@ impl SigmoidLoss<'_> {
         let num_columns = self.rows.num_columns;
         let tables = self.tables;
         let mut negative_weights = NegativeWeights::new(&tables.negative_rule);
-        let mut chunk = [0.0_f32; CHUNK];
         for index in rows {
             // SAFETY: within the logits, the losses and the gradient; the row is this task's.
-            let (logits, loss, direct) = unsafe {
+            let (logits, loss, to) = unsafe {
                 let logits = self.rows.logits.pointer().add(index * num_columns);
-                let direct = self.gradient.and_then(|gradient| gradient.direct(index));
-                (logits, self.losses.part(index, 1), direct)
+                let to = self.gradient.map(|gradient| gradient.at(index, 0));
+                (logits, self.losses.part(index, 1), to)
             };
             let Some(factor) = self.rows.factor(index) else {
                 loss[0] = 0.0;
                 if let Some(gradient) = self.gradient {
                     // SAFETY: as above.
-                    unsafe { gradient.clear::<S>(index, num_columns) };
+                    unsafe { gradient.clear(index, num_columns) };
                 }
                 continue;
             };
@@ -112,10 +108,8 @@ impl SigmoidLoss<'_> {
                 negative_weights.of_row::<S>(row, logits, shift, negative)
             };
             let row = Row {
-                index,
                 logits,
-                gradient: direct.unwrap_or(std::ptr::null_mut()),
-                chunk: chunk.as_mut_ptr(),
+                gradient: to.unwrap_or(std::ptr::null_mut()),
                 targets,
                 shift: shift.as_ptr(),
                 negative: negative.as_ptr(),
@@ -139,8 +133,7 @@ impl SigmoidLoss<'_> {
     #[inline(always)]
     unsafe fn row<S: Lanes, const FOCAL: u8>(&self, row: &Row) -> f64 {
         let num_columns = self.rows.num_columns;
-        let streamed = self.gradient.filter(|_| row.gradient.is_null());
-        let is_wanted = self.gradient.is_some();
+        let is_wanted = !row.gradient.is_null();
         let mut total = 0.0;
         let mut start = 0;
         // SAFETY: by the caller; `full` vectors and a part of one make up the row.
@@ -149,10 +142,6 @@ impl SigmoidLoss<'_> {
             while start < num_columns {
                 let end = num_columns.min(start + CHUNK);
                 let full = start + (end - start) / LANES * LANES;
-                let to = match streamed {
-                    Some(_) => row.chunk,
-                    None => row.gradient.wrapping_add(start),
-                };
                 let mut sum = S::splat(0.0);
                 let mut column = start;
                 while column < full {
@@ -160,7 +149,7 @@ impl SigmoidLoss<'_> {
                     let (loss, gradient) = self.vector::<S, FOCAL>(row, column, LANES, logits);
                     sum = sum.add(loss);
                     if is_wanted {
-                        gradient.mul(factors).store(to.add(column - start));
+                        gradient.mul(factors).store(row.gradient.add(column));
                     }
                     column += LANES;
                 }
@@ -170,11 +159,8 @@ impl SigmoidLoss<'_> {
                     let (loss, gradient) = self.vector::<S, FOCAL>(row, full, count, logits);
                     sum = sum.add(loss);
                     if is_wanted {
-                        gradient.mul(factors).store_part(to.add(full - start), count);
+                        gradient.mul(factors).store_part(row.gradient.add(full), count);
                     }
-                }
-                if let Some(gradient) = streamed {
-                    gradient.write::<S>((row.index, start), to, end - start, 1.0);
                 }
                 total += sum.sum();
                 start = end;

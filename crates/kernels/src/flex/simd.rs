@@ -47,17 +47,6 @@ pub(super) fn prefetch(address: *const f32) {
     let _ = address;
 }
 
-/// What this thread has streamed around the caches is seen by others before anything it stores from
-/// here on.
-#[inline(always)]
-pub(super) fn fence() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every such processor has it.
-    unsafe {
-        std::arch::x86_64::_mm_sfence();
-    }
-}
-
 /// Most lanes of any instruction set.
 pub(super) const MAX_LANES: usize = 16;
 

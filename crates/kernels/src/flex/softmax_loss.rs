@@ -73,7 +73,7 @@ impl SoftmaxLoss<'_> {
         let Some(factor) = self.rows.factor(row) else {
             if let Some(gradient) = self.gradient {
                 // SAFETY: a row of this task.
-                unsafe { gradient.clear::<S>(row, self.rows.num_columns) };
+                unsafe { gradient.clear(row, self.rows.num_columns) };
             }
             return LogSum::ZERO;
         };
@@ -81,6 +81,8 @@ impl SoftmaxLoss<'_> {
         // SAFETY: a row of this task; powers of as many vectors as the classes take.
         unsafe {
             if label < num_classes {
+                let in_place = self.gradient.and_then(|gradient| gradient.for_powers(row));
+                let powers = in_place.unwrap_or(powers);
                 let (exponentials, argument) = self.exponentials::<S>(row, powers);
                 let power = *powers.add(label);
                 if let Some(gradient) = self.gradient {
@@ -92,7 +94,7 @@ impl SoftmaxLoss<'_> {
                 return exponentials.log_sum_beyond(argument, power);
             }
             match self.gradient {
-                Some(gradient) if is_background => gradient.clear::<S>(row, num_classes),
+                Some(gradient) if is_background => gradient.clear(row, num_classes),
                 Some(gradient) => {
                     (0..num_classes).for_each(|column| *gradient.at(row, column) = f32::NAN);
                 }
