@@ -1,4 +1,4 @@
-//! The exponentials of a row, in one pass.
+//! The exponentials of a row.
 #![allow(unsafe_code, reason = "vector arithmetic")]
 
 use super::exp::exp;
@@ -7,13 +7,14 @@ use super::ln::ln;
 
 /// Columns whose exponentials are added up in single precision.
 const CHUNK: usize = 1024;
-/// How far an argument may be above the base: `e` to this power, and many of them, are no trouble.
-const ABOVE: f32 = 40.0;
 /// Below the base by this much an exponential is still exact.
 const BELOW: f32 = 10.0;
 
 /// What stands in the exponents.
 pub(super) trait Argument {
+    /// Whether to keep arguments is cheaper than to find them twice.
+    const IS_KEPT: bool = false;
+
     /// That of `count` columns from `column` on, a full vector or the last ones of a row; beyond
     /// them anything.
     ///
@@ -80,10 +81,7 @@ impl LogSum {
 }
 
 impl<A: Argument> Row<A> {
-    /// Fills `powers`, which are not the logits.
-    ///
-    /// The base is the largest argument of the first vector: it saves a pass over the row for the
-    /// largest of all, which takes its place where it is far above.
+    /// Fills `powers`, which are not the logits. The base is the largest argument.
     ///
     /// # Safety
     /// The instruction set of `S` is there, and the pointers are valid.
@@ -91,15 +89,39 @@ impl<A: Argument> Row<A> {
     pub(super) unsafe fn exponentials<S: Lanes>(&self, powers: *mut f32) -> Exponentials {
         // SAFETY: by the caller.
         unsafe {
-            let mut base = self.arguments::<S>(0, self.len.min(LANES)).largest();
-            let mut is_largest = false;
-            loop {
-                let (sum, largest) = self.pass::<S>(base, powers);
-                if is_largest || largest - base <= ABOVE {
-                    return Exponentials { base, sum };
+            let base = self.largest::<S>(powers);
+            Exponentials { base, sum: self.sum::<S>(base, powers) }
+        }
+    }
+
+    /// The largest argument, which may pass over NaN; keeps the arguments if they are kept.
+    #[inline(always)]
+    unsafe fn largest<S: Lanes>(&self, kept: *mut f32) -> f32 {
+        // SAFETY: by the caller.
+        unsafe {
+            let mut largest = [S::splat(f32::NEG_INFINITY); 4];
+            let mut column = 0;
+            while column + 4 * LANES <= self.len {
+                for largest in &mut largest {
+                    let arguments = self.arguments::<S>(column, LANES);
+                    if A::IS_KEPT {
+                        arguments.store(kept.add(column));
+                    }
+                    *largest = largest.max(arguments);
+                    column += LANES;
                 }
-                (base, is_largest) = (largest, true);
             }
+            let [mut a, b, c, d] = largest;
+            while column < self.len {
+                let count = (self.len - column).min(LANES);
+                let arguments = self.arguments::<S>(column, count);
+                if A::IS_KEPT {
+                    store(arguments, kept.add(column), count);
+                }
+                a = a.max(arguments);
+                column += LANES;
+            }
+            a.max(b).max(c.max(d)).largest()
         }
     }
 
@@ -123,44 +145,57 @@ impl<A: Argument> Row<A> {
         }
     }
 
-    /// Sum of the powers, and the largest argument, which may pass over NaN.
+    /// As [`arguments`](Self::arguments), from where they are kept.
     #[inline(always)]
-    unsafe fn pass<S: Lanes>(&self, base: f32, powers: *mut f32) -> (f64, f32) {
+    unsafe fn kept_arguments<S: Lanes>(&self, kept: *const f32, column: usize, count: usize) -> S {
+        // SAFETY: by the caller.
+        unsafe {
+            match count {
+                _ if !A::IS_KEPT => self.arguments(column, count),
+                LANES => S::load(kept.add(column)),
+                _ => S::load_part(kept.add(column), count, f32::NEG_INFINITY),
+            }
+        }
+    }
+
+    /// Sum of the powers.
+    #[inline(always)]
+    unsafe fn sum<S: Lanes>(&self, base: f32, powers: *mut f32) -> f64 {
         // SAFETY: by the caller.
         unsafe {
             let bases = S::splat(base);
-            let mut largest = [S::splat(f32::NEG_INFINITY); 2];
             let mut total = 0.0;
             let mut column = 0;
             while column < self.len {
                 let end = self.len.min(column + CHUNK);
                 let mut sums = [S::splat(0.0); 2];
                 while column + 2 * LANES <= end {
-                    for (sum, largest) in sums.iter_mut().zip(&mut largest) {
-                        let arguments = self.arguments::<S>(column, LANES);
+                    for sum in &mut sums {
+                        let arguments = self.kept_arguments::<S>(powers, column, LANES);
                         let power = exp(arguments.sub(bases));
                         power.store(powers.add(column));
                         *sum = sum.add(power);
-                        *largest = largest.max(arguments);
                         column += LANES;
                     }
                 }
                 while column < end {
                     let count = (end - column).min(LANES);
-                    let arguments = self.arguments::<S>(column, count);
+                    let arguments = self.kept_arguments::<S>(powers, column, count);
                     let power = exp(arguments.sub(bases));
-                    if count == LANES {
-                        power.store(powers.add(column));
-                    } else {
-                        power.store_part(powers.add(column), count);
-                    }
+                    store(power, powers.add(column), count);
                     sums[0] = sums[0].add(power);
-                    largest[0] = largest[0].max(arguments);
                     column += LANES;
                 }
                 total += sums[0].add(sums[1]).sum();
             }
-            (total, largest[0].max(largest[1]).largest())
+            total
         }
     }
+}
+
+/// `count` values.
+#[inline(always)]
+unsafe fn store<S: Lanes>(values: S, to: *mut f32, count: usize) {
+    // SAFETY: by the caller.
+    unsafe { if count == LANES { values.store(to) } else { values.store_part(to, count) } }
 }

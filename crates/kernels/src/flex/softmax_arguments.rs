@@ -63,6 +63,8 @@ pub(super) struct Masked {
 }
 
 impl Argument for Masked {
+    const IS_KEPT: bool = true;
+
     #[inline(always)]
     unsafe fn at<S: Lanes>(&self, column: usize, _count: usize, logits: S) -> S {
         // SAFETY: by the caller; tables are of full vectors.
@@ -90,6 +92,8 @@ pub(super) struct Seesaw {
 }
 
 impl Argument for Seesaw {
+    const IS_KEPT: bool = true;
+
     #[inline(always)]
     unsafe fn at<S: Lanes>(&self, column: usize, _count: usize, logits: S) -> S {
         // SAFETY: by the caller; the table is of full vectors.
