@@ -192,7 +192,8 @@ impl GroupedSoftmax<'_> {
             let from = self.logits.pointer().add(row * num_columns);
             group.gather::<S>(from, logits.as_mut_ptr());
             let of_label = logits[place];
-            let row = Row { logits: logits.as_ptr(), len, argument: Plain, exception: None };
+            let logits = logits.as_ptr();
+            let row = Row { logits, len, argument: Plain, exception: None, next: logits };
             let exponentials = row.exponentials::<S>(powers);
             let power = *powers.add(place);
             if self.gradient.is_some() {

@@ -4,6 +4,7 @@
 use super::exp::exp;
 use super::lanes::{LANES, Lanes};
 use super::ln::ln;
+use super::simd::prefetch;
 
 /// Columns whose exponentials are added up in single precision.
 const CHUNK: usize = 1024;
@@ -41,6 +42,8 @@ pub(super) struct Row<A> {
     pub(super) argument: A,
     /// A column whose argument is another one.
     pub(super) exception: Option<(usize, f32)>,
+    /// What is read next, fetched on the way; any address.
+    pub(super) next: *const f32,
 }
 
 /// Powers `e^(argument - base)` and their sum.
@@ -171,6 +174,7 @@ impl<A: Argument> Row<A> {
                 let mut sums = [S::splat(0.0); 2];
                 while column + 2 * LANES <= end {
                     for sum in &mut sums {
+                        prefetch(self.next.wrapping_add(column));
                         let arguments = self.kept_arguments::<S>(powers, column, LANES);
                         let power = exp(arguments.sub(bases));
                         power.store(powers.add(column));
@@ -180,6 +184,7 @@ impl<A: Argument> Row<A> {
                 }
                 while column < end {
                     let count = (end - column).min(LANES);
+                    prefetch(self.next.wrapping_add(column));
                     let arguments = self.kept_arguments::<S>(powers, column, count);
                     let power = exp(arguments.sub(bases));
                     store(power, powers.add(column), count);

@@ -113,24 +113,25 @@ impl SoftmaxLoss<'_> {
         // SAFETY: by the caller; tables are full vectors; entries are rows of `len` values.
         unsafe {
             let logits = self.rows.logits.pointer().add(row * self.rows.num_columns).cast_const();
+            let next = logits.wrapping_add(self.rows.num_columns);
             let of_label = *logits.add(label);
             let margin = self.tables.margin.as_ref().map_or(0.0, |margin| margin[label]);
             let argument = scale * (of_label - margin);
             let exception = (margin != 0.0).then_some((label, argument));
             match shift {
                 ShiftConfig::None if scale == 1.0 => {
-                    let row = Row { logits, len, argument: Plain, exception };
+                    let row = Row { logits, len, argument: Plain, exception, next };
                     (row.exponentials::<S>(powers), argument)
                 }
                 ShiftConfig::None => {
-                    let row = Row { logits, len, argument: Scaled(scale), exception };
+                    let row = Row { logits, len, argument: Scaled(scale), exception, next };
                     (row.exponentials::<S>(powers), argument)
                 }
                 ShiftConfig::PerColumn => {
                     let shifted = ShiftedColumns { scale, shift: table };
                     let argument = argument + *table.add(label);
                     let exception = exception.map(|_| (label, argument));
-                    let row = Row { logits, len, argument: shifted, exception };
+                    let row = Row { logits, len, argument: shifted, exception, next };
                     (row.exponentials::<S>(powers), argument)
                 }
                 ShiftConfig::PerEntry => {
@@ -138,25 +139,25 @@ impl SoftmaxLoss<'_> {
                     let argument = argument + *shift.add(label);
                     let exception = exception.map(|_| (label, argument));
                     let shifted = ShiftedEntries { scale, shift };
-                    let row = Row { logits, len, argument: shifted, exception };
+                    let row = Row { logits, len, argument: shifted, exception, next };
                     (row.exponentials::<S>(powers), argument)
                 }
                 ShiftConfig::RandomMask { key, bound } => {
                     let (row_key, keys) = (row_key(key, row as u32), self.tables.keys.as_ptr());
                     let masked = Masked { scale, columns: table, keys, row_key, bound };
                     let exception = Some((label, argument));
-                    let row = Row { logits, len, argument: masked, exception };
+                    let row = Row { logits, len, argument: masked, exception, next };
                     (row.exponentials::<S>(powers), argument)
                 }
                 ShiftConfig::Seesaw { p, q, log_epsilon } => {
-                    let row = Row { logits, len, argument: Plain, exception: None };
+                    let row = Row { logits, len, argument: Plain, exception: None, next };
                     let Exponentials { base, sum } = row.exponentials::<S>(powers);
                     let log_sum = ln(sum) as f32;
                     let log_score = ((of_label - base) - log_sum).max(log_epsilon);
                     let (log_counts, log_count) = (table, *table.add(label));
                     let seesaw =
                         Seesaw { scale, p, q, log_counts, log_count, log_sum, base, log_score };
-                    let row = Row { logits, len, argument: seesaw, exception };
+                    let row = Row { logits, len, argument: seesaw, exception, next };
                     (row.exponentials::<S>(powers), argument)
                 }
             }
