@@ -36,7 +36,7 @@ def main():
     parser.add_argument("run")
     parser.add_argument("weights")
     parser.add_argument("out")
-    parser.add_argument("--size", default=None, help="HEIGHTxWIDTH of the images")
+    parser.add_argument("--size", default=None, help="height and width of the images, as in 480x640")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     model, recipe, _ = load_run(args.run, args.weights)

@@ -74,7 +74,7 @@ mod tests {
         for (text, code) in [
             ("", ""),
             ("f", "Zg=="),
-            ("fo", "Zm8="),
+            ("of", "b2Y="),
             ("foo", "Zm9v"),
             ("foob", "Zm9vYg=="),
             ("fooba", "Zm9vYmE="),
