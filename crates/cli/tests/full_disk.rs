@@ -1,6 +1,6 @@
 //! A disk that fills up while a run writes: a clear error, the old checkpoint whole, and the run
 //! goes on once there is room.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 #![cfg(target_os = "linux")]
 
 use std::fs;

@@ -1,4 +1,5 @@
 //! The kept inputs of the fuzzer, without the fuzzer: none of them is a finding.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
