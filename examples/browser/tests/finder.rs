@@ -45,11 +45,10 @@ fn detector(card: &ModelCard) -> Detector {
 }
 
 fn weights(detector: &Detector) -> Vec<u8> {
-    let path = std::env::temp_dir().join(format!("browser-{}.safetensors", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
     detector.save_weights(&path).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::remove_file(path).unwrap();
-    bytes
+    std::fs::read(&path).unwrap()
 }
 
 fn image(width: usize, height: usize) -> RgbImage {

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     form: Option<Form>,
     /// The split of a VOC or YOLO folder that the set becomes, such as `train` or `val`.
     #[arg(long = "as", value_name = "SPLIT")]
-    split: Option<String>,
+    written_split: Option<String>,
     /// Keeps the images with these ids alone, in this order.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     keep: Vec<u64>,
@@ -66,14 +66,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn write_json(set: &DetectionDataset, args: &Args, form: AnnotationForm) -> anyhow::Result<usize> {
-    ensure!(args.split.is_none(), "--as names a split of VOC and YOLO; JSON files have none");
+    ensure!(
+        args.written_split.is_none(),
+        "--as names a split of VOC and YOLO; JSON files have none"
+    );
     set.write_coco(&args.out, form)?;
     Ok(0)
 }
 
 /// Returns how many objects have no place in the form.
 fn write_folder(set: &DetectionDataset, args: &Args, form: FolderForm) -> anyhow::Result<usize> {
-    let Some(split) = &args.split else {
+    let Some(split) = &args.written_split else {
         bail!("this form has splits: give --as train or --as val")
     };
     Ok(set.write_folder(&args.out, split, form)?)

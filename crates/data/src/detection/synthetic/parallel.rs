@@ -11,6 +11,9 @@ pub(in crate::detection) fn in_parallel<T: Send>(
 ) -> Vec<T> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let share = numbers.len().div_ceil(cores).max(1);
+    if numbers.len() <= share {
+        return numbers.map(make).collect();
+    }
     let make = &make;
     thread::scope(|scope| {
         let parts = numbers.clone().step_by(share);
