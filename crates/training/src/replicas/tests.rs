@@ -86,8 +86,8 @@ fn train_steps<T: Task>(run: &mut Run<T>, accumulate: usize, num_steps: u64) -> 
     run.task.collect(&mut run.state).unwrap()
 }
 
-/// Every tensor within `tolerance` of the largest value of its kind, where that is small of 0.1:
-/// rounding moves a value over the kink of a ReLU now and then, which a bias near 0 shows most.
+/// Every tensor within `tolerance` of its largest value, or of 0.1 where all are smaller: rounding
+/// moves a value over the kink of a ReLU now and then, which a bias near 0 shows most.
 fn assert_same(several: &NamedTensors, one: &NamedTensors, tolerance: f64) {
     assert_eq!(several.keys().collect::<Vec<_>>(), one.keys().collect::<Vec<_>>());
     for (name, expected) in one {
