@@ -42,7 +42,7 @@ fn folders_of_both_forms_become_detectors_with_a_report() {
         for command in commands {
             let text = run(folder.path(), command);
             if command.starts_with("train") {
-                assert!(text.contains("APr") && text.contains("COCO, boxes"), "{text}");
+                assert!(text.contains("AP50") && text.contains("COCO, boxes"), "{text}");
             }
         }
         let page = fs::read_to_string(folder.path().join(format!("{name}.html"))).unwrap();
