@@ -155,6 +155,14 @@ pub enum DataError {
         /// Names expected.
         expected: usize,
     },
+    /// A file of class names that cannot be those of a set.
+    #[error("{}: {source}", path.display())]
+    ClassNames {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: CountsError,
+    },
     /// A class has fewer images than the long-tailed rule asks for.
     #[error("class {name:?} has {available} images, but the long-tailed rule asks for {wanted}")]
     NotEnoughImages {

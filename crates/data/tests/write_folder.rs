@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use longtail_data::{
     DetectionDataset, DetectionDatasetBuilder, FolderForm, NewAnnotation, ReadOptions, RgbImage,
@@ -123,4 +124,42 @@ fn what_cannot_be_written_is_refused() {
         refusal(&set, "train", FolderForm::Voc),
         "SET/ImageSets/Main/train.txt: exists already"
     );
+}
+
+/// Everything below a folder.
+fn tree(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(tree(&path));
+        }
+        found.push(path);
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn nothing_is_left_of_a_split_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut builder = DetectionDatasetBuilder::new(ClassMap::from_names(["cat"]).unwrap());
+    builder.add_pixels(1, RgbImage::filled(8, 6, [7; 3])).unwrap();
+    builder = builder.image_root(folder.path());
+    builder.add_file(2, [6, 8], "missing.png").unwrap();
+    let broken = builder.build().unwrap();
+    for form in [FolderForm::Voc, FolderForm::Yolo] {
+        let root = folder.path().join("set");
+        let error = broken.write_folder(&root, "train", form).unwrap_err().to_string();
+        assert!(error.contains("missing.png"), "{error}");
+        assert!(!root.exists(), "{:?}", tree(&root));
+        // Beside a split that is there: other names of images, since VOC keeps all in one folder.
+        let mut others = DetectionDatasetBuilder::new(ClassMap::from_names(["cat"]).unwrap());
+        others.add_pixels(9, RgbImage::filled(8, 6, [7; 3])).unwrap();
+        others.build().unwrap().write_folder(&root, "val", form).unwrap();
+        let before = tree(&root);
+        broken.write_folder(&root, "train", form).unwrap_err();
+        assert_eq!(tree(&root), before);
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

@@ -1,8 +1,12 @@
 //! What the tests of the longtail crates share.
 
+mod property;
+
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor};
+
+pub use property::{Damage, Outcome, calm, damage_file, damaged, damages, holds, names_file};
 
 /// The device under test: `BURN_DEVICE` names one, else the first compiled backend.
 pub fn device() -> Device {

@@ -188,9 +188,14 @@ fn classes(
     categories.sort_by_key(|category| category.id);
     let mut names = HashSet::new();
     for category in &mut categories {
-        if !names.insert(category.name.clone()) {
-            let message = format!("its name {:?} stands twice", category.name);
-            problems.push(ProblemKind::DuplicateCategoryName, place(category), message);
+        if !names.contains(&category.name) {
+            names.insert(category.name.clone());
+            continue;
+        }
+        let message = format!("its name {:?} stands twice", category.name);
+        problems.push(ProblemKind::DuplicateCategoryName, place(category), message);
+        // The longer name may be that of another category.
+        while !names.insert(category.name.clone()) {
             category.name = format!("{} ({})", category.name, category.id);
         }
     }

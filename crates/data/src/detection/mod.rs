@@ -7,6 +7,7 @@ mod coco;
 mod dataset;
 mod files;
 mod loader;
+mod made;
 mod options;
 mod pipeline;
 mod problem;

@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use longtail_types::write_whole;
-
+use super::made::Made;
 use super::{DetectionDataset, voc, yolo};
 use crate::DataError;
 use crate::sources::write_png;
@@ -27,10 +26,10 @@ impl DetectionDataset {
     /// Images are linked where the disk allows it, and copied elsewhere; those in memory become PNG
     /// files.
     ///
-    /// Returns how many objects have no place in the form.
+    /// Returns how many objects have no place in the form. After an error nothing of the split is left.
     ///
     /// # Errors
-    /// If the split is there already, two images have the same name, an image has no file, a name
+    /// If the split or a file of it is there already, two images have the same name, an image has no file, a name
     /// cannot be written in this form, another split has other classes, or the disk refuses.
     pub fn write_folder(
         &self,
@@ -44,25 +43,31 @@ impl DetectionDataset {
             return Err(bad(format!("{split:?} is no name of a split: letters, digits, - and _")));
         }
         let files = self.file_names().map_err(bad)?;
-        match form {
+        let mut made = Made::default();
+        // What makes the split known to readers is written last.
+        let left_out = match form {
             FolderForm::Voc => {
                 let list = root.join("ImageSets/Main").join(format!("{split}.txt"));
                 refuse_existing(&list)?;
-                self.copy_images(&root.join("JPEGImages"), &files)?;
-                let left_out = voc::write(self, root, &files)?;
+                self.copy_images(&root.join("JPEGImages"), &files, &mut made)?;
+                voc::write(self, root, &files, &mut made)?;
                 let stems: String = files.iter().map(|file| format!("{}\n", stem(file))).collect();
-                write(&list, &stems)?;
-                Ok(left_out)
+                made.write(&list, &stems)?;
+                0
             }
             FolderForm::Yolo => {
                 let images = root.join("images").join(split);
                 refuse_existing(&images)?;
-                yolo::write_settings(self, root, split)?;
-                let left_out = yolo::write_labels(self, &root.join("labels").join(split), &files)?;
-                self.copy_images(&images, &files)?;
-                Ok(left_out)
+                let settings = yolo::settings(self, root, split)?;
+                self.copy_images(&images, &files, &mut made)?;
+                let labels = root.join("labels").join(split);
+                let left_out = yolo::write_labels(self, &labels, &files, &mut made)?;
+                made.replace(&root.join("data.yaml"), &settings)?;
+                left_out
             }
-        }
+        };
+        made.keep();
+        Ok(left_out)
     }
 
     /// A file name for each image, without folders; those of other folders are kept apart by theirs.
@@ -81,11 +86,16 @@ impl DetectionDataset {
         names.collect()
     }
 
-    fn copy_images(&self, folder: &Path, files: &[String]) -> Result<(), DataError> {
-        fs::create_dir_all(folder).map_err(DataError::io(folder))?;
+    fn copy_images(
+        &self,
+        folder: &Path,
+        files: &[String],
+        made: &mut Made,
+    ) -> Result<(), DataError> {
+        made.folder(folder)?;
         for (index, file) in files.iter().enumerate() {
             let target = folder.join(file);
-            refuse_existing(&target)?;
+            made.file(&target)?;
             match self.image(index).file {
                 Some(source) if fs::hard_link(&source, &target).is_ok() => {}
                 Some(source) => {
@@ -103,14 +113,7 @@ pub(super) fn stem(file: &str) -> &str {
     file.rsplit_once('.').map_or(file, |(stem, _)| stem)
 }
 
-/// Writes a file whole or not at all, and the folders it lies in.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), DataError> {
-    let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    fs::create_dir_all(&folder).map_err(DataError::io(&folder))?;
-    write_whole(path, |file| file.write_all(text.as_bytes())).map_err(DataError::io(path))
-}
-
-fn refuse_existing(path: &Path) -> Result<(), DataError> {
+pub(super) fn refuse_existing(path: &Path) -> Result<(), DataError> {
     match path.exists() {
         true => {
             Err(DataError::Folder { path: path.to_path_buf(), message: "exists already".into() })

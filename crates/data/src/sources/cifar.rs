@@ -65,7 +65,7 @@ impl ImageDataset {
     ///
     /// # Errors
     /// If `root` or a file is missing, a file is not a whole number of records, a label is outside
-    /// the classes, or the names file does not hold one name per class.
+    /// the classes, or the names file does not hold one name per class, each another.
     pub fn from_cifar(
         root: impl AsRef<Path>,
         kind: CifarKind,
@@ -75,14 +75,17 @@ impl ImageDataset {
         if !root.is_dir() {
             return Err(DataError::MissingFolder { path: root.to_path_buf() });
         }
-        let names = read_names(&root.join(kind.names_file()), kind.num_classes())?;
+        let names_file = root.join(kind.names_file());
+        let names = read_names(&names_file, kind.num_classes())?;
+        let classes = ClassMap::from_names(names)
+            .map_err(|source| DataError::ClassNames { path: names_file, source })?;
         let (mut labels, mut pixels) = (Vec::new(), Vec::new());
         for file in kind.files(split) {
             read_records(&root.join(file), kind, &mut labels, &mut pixels)?;
         }
         let name = format!("{} {split}", root.display());
         let store = PixelStore { name, width: SIDE, height: SIDE, pixels };
-        Self::from_store(store, labels, ClassMap::from_names(names)?)
+        Self::from_store(store, labels, classes)
     }
 }
 

@@ -6,21 +6,23 @@ use std::path::Path;
 use quick_xml::escape::escape;
 
 use crate::DataError;
+use crate::detection::made::Made;
 use crate::detection::segments::decimal;
-use crate::detection::write_folder::{stem, write};
+use crate::detection::write_folder::stem;
 use crate::detection::{Annotation, DetectionDataset};
 
-/// Writes `Annotations/IMAGE.xml` for each image. Every object has a place: 0 are left out.
+/// Writes `Annotations/IMAGE.xml` for each image. Every object has a place.
 pub(in crate::detection) fn write_annotations(
     set: &DetectionDataset,
     root: &Path,
     files: &[String],
-) -> Result<usize, DataError> {
+    made: &mut Made,
+) -> Result<(), DataError> {
     for (index, file) in files.iter().enumerate() {
         let path = root.join("Annotations").join(format!("{}.xml", stem(file)));
-        write(&path, &document(set, index, file))?;
+        made.write(&path, &document(set, index, file))?;
     }
-    Ok(0)
+    Ok(())
 }
 
 fn document(set: &DetectionDataset, index: usize, file: &str) -> String {

@@ -5,4 +5,4 @@ mod read;
 mod settings;
 mod write;
 
-pub(super) use write::{write_labels, write_settings};
+pub(super) use write::{settings, write_labels};

@@ -7,7 +7,8 @@ use std::path::Path;
 use super::settings::parse;
 use crate::DataError;
 use crate::detection::DetectionDataset;
-use crate::detection::write_folder::{stem, write};
+use crate::detection::made::Made;
+use crate::detection::write_folder::stem;
 
 /// Writes `IMAGE.txt` for each image into `folder`; returns how many crowds, ignored objects and
 /// boxes without area are left out.
@@ -15,6 +16,7 @@ pub(in crate::detection) fn write_labels(
     set: &DetectionDataset,
     folder: &Path,
     files: &[String],
+    made: &mut Made,
 ) -> Result<usize, DataError> {
     let mut left_out = 0;
     for (index, file) in files.iter().enumerate() {
@@ -28,17 +30,17 @@ pub(in crate::detection) fn write_labels(
             let _ = writeln!(text, "{} {x:.8} {y:.8} {w:.8} {h:.8}", target.label);
         }
         left_out += set.annotations(index).len() - set.targets(index).count();
-        write(&folder.join(format!("{}.txt", stem(file))), &text)?;
+        made.write(&folder.join(format!("{}.txt", stem(file))), &text)?;
     }
     Ok(left_out)
 }
 
-/// Writes `data.yaml`, or adds the split to the one that is there.
-pub(in crate::detection) fn write_settings(
+/// The text of a `data.yaml` with this split, and with what the one that is there says.
+pub(in crate::detection) fn settings(
     set: &DetectionDataset,
     root: &Path,
     split: &str,
-) -> Result<(), DataError> {
+) -> Result<String, DataError> {
     let path = root.join("data.yaml");
     let bad = |message: String| DataError::Folder { path: path.clone(), message };
     let names: Vec<(u64, String)> = (0..).zip(set.class_map().names().map(str::to_owned)).collect();
@@ -59,7 +61,7 @@ pub(in crate::detection) fn write_settings(
     if !known.splits.contains_key(split) {
         let _ = writeln!(text, "{split}: images/{split}");
     }
-    write(&path, &text)
+    Ok(text)
 }
 
 /// Whether a name comes back from between double quotes.
