@@ -8,6 +8,7 @@ const DRAWN_ACROSS = 768;
 
 let worker = null;
 let isReady = false;
+let isOnCpu = false;
 let waiting = null; // the blob to look at when the detector is there
 let current = 0; // number of the last request
 let image = null; // { bitmap, original, width, height, objects }
@@ -18,25 +19,28 @@ function state(name, text) {
   status.textContent = text;
 }
 
-function start(choice) {
+// `reason` says why this is not what the visitor chose.
+function start(choice, reason = "") {
   worker?.terminate();
-  isReady = false;
+  [isReady, isOnCpu] = [false, choice === "cpu"];
   at("device").textContent = "–";
   at("time").textContent = "–";
   state("loading", "Loading");
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   worker.onmessage = ({ data }) => answers[data.kind](data);
-  worker.onerror = (event) => {
-    state("error", `The detector stopped: ${event.message ?? "it could not be loaded"}. Reload the page to try again.`);
+  worker.onerror = ({ message = "it could not be loaded" }) => {
     isReady = false;
+    // A program that stops on a GPU may run without.
+    if (!isOnCpu) return start("cpu", `WebGPU failed (${message}); the CPU runs instead.`);
+    state("error", `The detector stopped: ${message}. Reload the page to try again.`);
   };
-  worker.postMessage({ kind: "load", choice });
+  worker.postMessage({ kind: "load", choice, reason });
 }
 
 const answers = {
   progress: ({ text }) => state("loading", text),
-  ready({ card: text, device, note }) {
-    isReady = true;
+  ready({ card: text, device, isCpu, note }) {
+    [isReady, isOnCpu] = [true, isCpu];
     card = JSON.parse(text);
     at("model").textContent = `${card.name}, ${card.classes.length} classes`;
     at("device").textContent = note ? `${device}. ${note}` : device;

@@ -26,7 +26,7 @@ async function adapter() {
   return { name, isSoftware: isFallbackAdapter ?? found.isFallbackAdapter ?? false };
 }
 
-async function load(choice) {
+async function load(choice, reason) {
   say("progress", { text: "Loading the program" });
   await init();
   say("progress", { text: "Loading the weights" });
@@ -38,22 +38,22 @@ async function load(choice) {
   const gpu = choice === "cpu" || !PageDetector.has_webgpu() ? null : await adapter();
   // A GPU in software is slower than the CPU; it is there for tests.
   const isWanted = gpu && (choice === "webgpu" || !gpu.isSoftware);
-  let note = "";
+  let note = reason;
   if (isWanted) {
     try {
       say("progress", { text: "Preparing WebGPU" });
       detector = await PageDetector.load(card, bytes, "webgpu");
-      return say("ready", { card, device: `WebGPU, ${gpu.name}`, note });
+      return say("ready", { card, device: `WebGPU, ${gpu.name}`, isCpu: false, note });
     } catch (error) {
       note = `WebGPU failed (${error.message ?? error}); the CPU runs instead.`;
     }
   } else if (choice === "webgpu") {
     const missing = "This browser offers no WebGPU adapter";
-    const reason = PageDetector.has_webgpu() ? missing : "This page was built without WebGPU";
-    note = `${reason}; the CPU runs instead.`;
+    const cause = PageDetector.has_webgpu() ? missing : "This page was built without WebGPU";
+    note = `${cause}; the CPU runs instead.`;
   }
   detector = await PageDetector.load(card, bytes, "cpu");
-  say("ready", { card, device: "CPU, WebAssembly, one thread", note });
+  say("ready", { card, device: "CPU, WebAssembly, one thread", isCpu: true, note });
 }
 
 // The pixels of a file, as the browser shows it: turned by its orientation tag, on white.
@@ -90,7 +90,7 @@ async function find(id, blob) {
 // One request after the other.
 let last = Promise.resolve();
 self.onmessage = ({ data }) => {
-  const { kind, id, blob, choice } = data;
-  const work = kind === "load" ? () => load(choice) : () => find(id, blob);
+  const { kind, id, blob, choice, reason } = data;
+  const work = kind === "load" ? () => load(choice, reason) : () => find(id, blob);
   last = last.then(work).catch((error) => say("error", { id, text: error.message ?? String(error) }));
 };

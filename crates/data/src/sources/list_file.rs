@@ -86,23 +86,23 @@ fn parse_line<'a>(
 /// The folder of each class's images where that names the classes, else their numbers.
 fn class_names(items: &[Item<'_>]) -> Vec<String> {
     let num_classes = items.iter().map(|&(_, _, label)| label + 1).max().unwrap_or(0);
-    let numbers = (0..num_classes).map(|label| label.to_string()).collect();
+    let numbers = || (0..num_classes).map(|label| label.to_string()).collect();
     let mut folders = BTreeMap::new();
     for &(_, path, label) in items {
         let folder = Path::new(path).parent().and_then(Path::file_name);
-        let Some(folder) = folder.and_then(|f| f.to_str()) else { return numbers };
+        let Some(folder) = folder.and_then(|f| f.to_str()) else { return numbers() };
         if *folders.entry(label).or_insert(folder) != folder {
-            return numbers;
+            return numbers();
         }
     }
     let mut names: Vec<String> = folders.values().map(|&folder| folder.to_owned()).collect();
     if names.len() < num_classes {
-        return numbers;
+        return numbers();
     }
     let in_order = names.clone();
     names.sort_unstable();
     names.dedup();
-    if names.len() == num_classes { in_order } else { numbers }
+    if names.len() == num_classes { in_order } else { numbers() }
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ pub(in crate::detection) fn in_parallel<T: Send>(
     numbers: Range<usize>,
     make: impl Fn(usize) -> T + Sync,
 ) -> Vec<T> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let share = numbers.len().div_ceil(cores).max(1);
-    if numbers.len() <= share {
+    // Asking for the number of cores reads files of the system.
+    let wanted = || thread::available_parallelism().map_or(1, usize::from);
+    let cores = if numbers.len() < 2 { 1 } else { wanted() };
+    if cores == 1 {
         return numbers.map(make).collect();
     }
+    let share = numbers.len().div_ceil(cores);
     let make = &make;
     thread::scope(|scope| {
         let parts = numbers.clone().step_by(share);
