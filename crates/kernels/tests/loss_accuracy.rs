@@ -9,6 +9,8 @@ use longtail_testing::{assert_close, device, is_flex, values};
 use reference::{numbers, tensor};
 
 const SHAPE: [usize; 2] = [24, 1203];
+/// Columns of rows that are too long for a scratch.
+const WIDE: usize = 5001;
 /// Roundings of single precision, of 6e-8 each: 5, and 10 where ordinary operations follow each other.
 fn tolerance() -> f64 {
     if is_flex() { 3e-7 } else { 6e-7 }
@@ -82,20 +84,22 @@ fn sigmoid_losses() {
 
 #[test]
 fn softmax_losses() {
-    for scale in [0.01, 1.0, 6.0, 15.0] {
-        let raw = logits(scale);
+    let scales = [0.01, 1.0, 6.0, 15.0, 80.0];
+    for (num_columns, scale) in [SHAPE[1], WIDE].iter().flat_map(|&n| scales.map(|s| (n, s))) {
+        let raw = numbers(SHAPE[0] * num_columns, 3);
+        let raw: Vec<f32> = raw.into_iter().map(|value| value * scale).collect();
         let (mut losses, mut gradient) = (Vec::new(), Vec::new());
-        for (row, logits) in raw.chunks(SHAPE[1]).enumerate() {
+        for (row, logits) in raw.chunks(num_columns).enumerate() {
             let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
             losses.push(sum.ln() - f64::from(logits[label(row)]));
             gradient.extend(logits.iter().enumerate().map(|(column, &logit)| {
                 f64::from(logit).exp() / sum - f64::from(u8::from(column == label(row)))
             }));
         }
-        let tracked = tensor(&raw, SHAPE, &device().autodiff()).require_grad();
+        let tracked = tensor(&raw, [SHAPE[0], num_columns], &device().autodiff()).require_grad();
         let loss = softmax_loss(tracked.clone(), labels(), SoftmaxTerms::default());
         let slopes = loss.clone().sum().backward();
-        let name = format!("scale {scale}");
+        let name = format!("{num_columns} columns, scale {scale}");
         assert_rows_close(&name, &values(loss), &losses);
         assert_close(
             &name,

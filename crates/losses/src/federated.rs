@@ -132,13 +132,22 @@ impl FederatedLoss {
     /// The order in which the next draw takes classes that are not in the batch, until there are
     /// enough.
     pub fn next_order(&self) -> Vec<usize> {
+        self.next_first(self.weights.len())
+    }
+
+    /// [`next_order`](Self::next_order), but only the first `count` classes are in order.
+    fn next_first(&self, count: usize) -> Vec<usize> {
         let mut rng = KeyedRng::new(self.seed, Stream::FederatedClasses, self.draws, 0);
         // Exponential waiting times: the order of successive draws without replacement.
-        let time = |weight: &f64| -(-rng.unit()).ln_1p() / weight;
-        let times: Vec<f64> = self.weights.iter().map(time).collect();
-        let mut order: Vec<usize> = (0..times.len()).collect();
-        order.sort_by(|&a, &b| times[a].total_cmp(&times[b]));
-        order
+        let time = |(class, weight): (usize, &f64)| (-(-rng.unit()).ln_1p() / weight, class);
+        let mut times: Vec<(f64, usize)> = self.weights.iter().enumerate().map(time).collect();
+        let earlier = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        if count < times.len() {
+            times.select_nth_unstable_by(count, earlier);
+        }
+        let count = count.min(times.len());
+        times[..count].sort_unstable_by(earlier);
+        times.into_iter().map(|(_, class)| class).collect()
     }
 
     /// 1 for the classes that count, `[num_classes]`.
@@ -164,7 +173,12 @@ impl FederatedLoss {
         let is_there = counts.clamp_max(1.0);
         let num_there = is_there.clone().sum();
         let is_there = is_there.narrow(0, 0, num_classes);
-        let order = self.next_order();
+        // No class later in the order is drawn: so many before it are, or are there already.
+        let most_there = match &rows.labels {
+            Labels::Classes(_) => num_rows,
+            Labels::MultiLabel(_) => num_classes,
+        };
+        let order = self.next_first(self.sampled_classes.saturating_add(most_there));
         let mut place = vec![0; num_classes];
         order.iter().enumerate().for_each(|(position, &class)| place[class] = position);
         // Classes so far if those of the order are taken that are not there already.

@@ -2,6 +2,7 @@
 //! says where, or another recipe; never a panic.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -46,14 +47,30 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// How many recipes were accepted and refused.
+#[derive(Default)]
+struct Counts {
+    accepted: Cell<u32>,
+    refused: Cell<u32>,
+}
+
+impl Counts {
+    /// A property of which all cases were refused would say nothing.
+    fn are_of_both_kinds(&self) {
+        let counts = (self.accepted.get(), self.refused.get());
+        assert!(counts.0 > 50 && counts.1 > 50, "accepted and refused: {counts:?}");
+    }
+}
+
 /// What is accepted prints as a recipe that is the same; what is not is told with its place.
-fn comes_back_or_is_told(text: &str, changes: &[String]) -> Outcome {
+fn comes_back_or_is_told(text: &str, changes: &[String], counts: &Counts) -> Outcome {
     let recipe = match calm(|| AnyRecipe::parse("x.toml", text, changes))? {
         Ok(recipe) => recipe,
         Err(error) => {
             let message = error.to_string();
             let places = ["recipe x.toml", "recipe key `", "override `"];
             prop_assert!(places.iter().any(|place| message.starts_with(place)), "{message}");
+            counts.refused.update(|count| count + 1);
             return Ok(());
         }
     };
@@ -62,12 +79,14 @@ fn comes_back_or_is_told(text: &str, changes: &[String]) -> Outcome {
     let again = again.map_err(|error| TestCaseError::fail(format!("{error}\n{printed}")))?;
     prop_assert_eq!(again.to_toml(), printed);
     prop_assert_eq!(again, recipe);
+    counts.accepted.update(|count| count + 1);
     Ok(())
 }
 
 #[test]
 fn recipes_with_other_values_come_back() {
     let strategy = (select(recipes()), vec((any::<Index>(), value()), 1..4));
+    let counts = Counts::default();
     holds(1000, strategy, |(text, changes)| {
         // All defaults are written out, so that every key there is can change.
         let printed = AnyRecipe::parse("x.toml", &text, &[""; 0]).unwrap().to_toml();
@@ -78,16 +97,19 @@ fn recipes_with_other_values_come_back() {
             let place = place.index(found.len());
             *found[place] = value;
         }
-        comes_back_or_is_told(&toml::to_string(&table).unwrap(), &[])
+        comes_back_or_is_told(&toml::to_string(&table).unwrap(), &[], &counts)
     });
+    counts.are_of_both_kinds();
 }
 
 #[test]
 fn damaged_recipes_are_told_or_come_back() {
+    let counts = Counts::default();
     holds(1000, (select(recipes()), damages()), |(text, damages)| {
         let bytes = damaged(text.as_bytes(), &damages);
-        comes_back_or_is_told(&String::from_utf8_lossy(&bytes), &[])
+        comes_back_or_is_told(&String::from_utf8_lossy(&bytes), &[], &counts)
     });
+    counts.are_of_both_kinds();
 }
 
 #[test]
@@ -119,9 +141,25 @@ fn changes_on_the_command_line_are_told_or_taken() {
     let text = text.prop_map(String::from_iter);
     let value = prop_oneof![value().prop_map(|value| value.to_string()), text];
     let equals = prop_oneof![9 => Just("="), 1 => Just("")];
-    let change =
+    let drawn =
         (key, equals, value).prop_map(|(key, equals, value)| format!("{key}{equals}{value}"));
+    let usual = [
+        "seed=7",
+        "batch_size=3",
+        "optimizer.lr=0.05",
+        "name=x y",
+        "name=\"\u{e9}\"",
+        "ema=none",
+        "run.workers=2",
+        "run.log_every=5",
+        "schedule.warmup={ iterations = 3 }",
+        "run.threads=1",
+    ];
+    let usual = select(usual.to_vec()).prop_map(str::to_owned);
+    let change = prop_oneof![3 => usual, 1 => drawn];
+    let counts = Counts::default();
     holds(1000, (select(recipes()), vec(change, 1..4)), |(text, changes)| {
-        comes_back_or_is_told(&text, &changes)
+        comes_back_or_is_told(&text, &changes, &counts)
     });
+    counts.are_of_both_kinds();
 }

@@ -76,8 +76,9 @@ impl GroupedLossBackend for Flex {
         let (losses, gradient, ()) = pass(logits, is_tracked, |logits, losses, gradient| {
             let groups = &groups;
             let labels = &labels;
-            let loss = GroupedSoftmax { logits, num_rows, num_columns, groups, labels, weights };
-            loss.run(losses, gradient);
+            let sizes = [num_rows, num_columns];
+            let loss = GroupedSoftmax { logits, sizes, groups, labels, weights, losses, gradient };
+            loss.run();
         });
         (losses, gradient)
     }

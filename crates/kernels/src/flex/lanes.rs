@@ -6,6 +6,23 @@ pub(super) const LANES: usize = 16;
 /// Adding it to a float of moderate size rounds to whole numbers, found in the lowest bits.
 pub(super) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 
+/// 1 at place 16.
+static UNIT: [f32; 2 * LANES] = {
+    let mut table = [0.0; 2 * LANES];
+    table[LANES] = 1.0;
+    table
+};
+/// -1 from place 16 on.
+static BEYOND: [f32; 2 * LANES] = {
+    let mut table = [0.0; 2 * LANES];
+    let mut place = LANES;
+    while place < 2 * LANES {
+        table[place] = -1.0;
+        place += 1;
+    }
+    table
+};
+
 /// Sixteen values.
 ///
 /// # Safety
@@ -42,6 +59,30 @@ pub(super) trait Lanes: Copy {
     /// `table[floor(self)]` for `0 <= self < len` of the table.
     unsafe fn lookup(self, table: *const f32) -> Self;
 
+    /// 1 in one lane, 0 in the others; 0 in all from lane 16 on.
+    #[inline(always)]
+    unsafe fn unit(lane: usize) -> Self {
+        unsafe { Self::load(UNIT.as_ptr().add(LANES - lane.min(LANES))) }
+    }
+
+    /// With another value in one lane.
+    #[inline(always)]
+    unsafe fn with(self, lane: usize, value: f32) -> Self {
+        unsafe {
+            let is_it = Self::splat(0.0).sub(Self::unit(lane));
+            is_it.if_negative(Self::splat(value), self)
+        }
+    }
+
+    /// With another value in the lanes from `count <= 16` on.
+    #[inline(always)]
+    unsafe fn filled_from(self, count: usize, value: f32) -> Self {
+        unsafe {
+            let is_beyond = Self::load(BEYOND.as_ptr().add(LANES - count));
+            is_beyond.if_negative(Self::splat(value), self)
+        }
+    }
+
     /// Sum of the lanes.
     #[inline(always)]
     unsafe fn sum(self) -> f64 {
@@ -64,7 +105,7 @@ pub(super) trait Lanes: Copy {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use super::lanes_x86::{Avx2Lanes, Avx512Lanes};
+pub(super) use super::{lanes_avx2::Avx2Lanes, lanes_avx512::Avx512Lanes};
 
 /// Plain arrays that the compiler turns into whatever vectors the target has.
 #[derive(Clone, Copy)]

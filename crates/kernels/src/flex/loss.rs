@@ -7,6 +7,7 @@ use burn::tensor::Shape;
 use rayon::prelude::*;
 
 use super::error_counts::ErrorCounts;
+use super::gradient_rows::GradientRows;
 use super::loss_tables::{SigmoidTables, SoftmaxTables};
 use super::parallel::Target;
 use super::pool::Buffer;
@@ -87,23 +88,25 @@ fn targets<'a>(
 pub(super) fn pass<R>(
     logits: FlexTensor,
     is_tracked: bool,
-    task: impl FnOnce(Target, &mut [f32], Option<Target>) -> R,
+    task: impl FnOnce(Target, Target, Option<GradientRows>) -> R,
 ) -> (FlexTensor, FlexTensor, R) {
     let mut logits = contiguous(logits);
     let shape = logits.shape();
-    let [num_rows, _] = shape.dims::<2>();
+    let [num_rows, num_columns] = shape.dims::<2>();
     let mut losses = Buffer::new(num_rows);
+    let of_rows = Target::new(losses.as_mut_slice());
     let (gradient, result) = if !is_tracked {
-        let result = task(Target::reading(values(&logits)), losses.as_mut_slice(), None);
-        (nothing(), result)
+        (nothing(), task(Target::reading(values(&logits)), of_rows, None))
     } else if let Some(values) = logits.try_storage_mut::<f32>() {
         let target = Target::new(values);
-        let result = task(target, losses.as_mut_slice(), Some(target));
+        let gradient = GradientRows::over_logits(target, num_columns);
+        let result = task(target, of_rows, Some(gradient));
         (logits, result)
     } else {
         let mut gradient = Buffer::new(shape.num_elements());
         let target = Target::new(gradient.as_mut_slice());
-        let result = task(Target::reading(values(&logits)), losses.as_mut_slice(), Some(target));
+        let rows = GradientRows::fresh(target, num_columns);
+        let result = task(Target::reading(values(&logits)), of_rows, Some(rows));
         (gradient.into_tensor(shape), result)
     };
     (losses.into_tensor(Shape::new([num_rows])), gradient, result)
@@ -154,8 +157,8 @@ impl LossBackend for Flex {
         let (losses, gradient, sums) =
             pass(logits, config.is_tracked, |logits, losses, gradient| {
                 let rows = Rows { logits, num_rows, num_columns, weights, factor: config.factor };
-                let loss = SigmoidLoss { rows, targets, tables: &tables };
-                loss.run(losses, gradient, config.has_sums)
+                let loss = SigmoidLoss { rows, targets, tables: &tables, losses, gradient };
+                loss.run(config.has_sums)
             });
         let sums = sums.map(|sums| sums.into_tensor(Shape::new([2, num_columns])));
         (losses, sums.unwrap_or_else(nothing), gradient)
@@ -214,8 +217,10 @@ impl LossBackend for Flex {
                 tables: &tables,
                 entries,
                 config,
+                losses,
+                gradient,
             };
-            loss.run(losses, gradient);
+            loss.run();
         });
         (losses, gradient)
     }

@@ -10,12 +10,16 @@ mod elementwise;
 mod error_counts;
 mod exp;
 mod focal;
+mod gradient_rows;
 mod grouped_loss;
 mod grouped_softmax;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
-mod lanes_x86;
+mod lanes_avx2;
+#[cfg(target_arch = "x86_64")]
+mod lanes_avx512;
 mod linear;
+mod ln;
 mod loss;
 mod loss_tables;
 mod matrix;
@@ -32,12 +36,15 @@ mod product;
 mod reduce;
 mod roi_align;
 mod row;
+mod row_blocks;
 mod sgd;
 mod sigmoid_loss;
+mod sigmoid_sums;
 mod sigmoid_targets;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_x86;
+mod softmax_arguments;
 mod softmax_loss;
 mod tensor;
 mod tile;

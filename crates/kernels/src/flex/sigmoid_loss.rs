@@ -1,34 +1,37 @@
 //! Sigmoid losses, row by row: loss and gradient in one pass.
 #![allow(unsafe_code, reason = "vector arithmetic; tasks write disjoint rows")]
 
+use std::ops::Range;
+
 use super::focal::{Focal, focal_loss};
-#[cfg(target_arch = "x86_64")]
-use super::lanes::{Avx2Lanes, Avx512Lanes};
-use super::lanes::{LANES, Lanes, PortableLanes};
+use super::gradient_rows::GradientRows;
+use super::lanes::{LANES, Lanes};
 use super::loss::Rows;
 use super::loss_tables::SigmoidTables;
 use super::negatives::NegativeWeights;
-use super::parallel::{Target, for_each_row_block};
+use super::parallel::Target;
 use super::pool::Buffer;
+use super::row_blocks::{self, RowBlocks};
+use super::sigmoid_sums::{self, BlockSums, Sums};
 use super::sigmoid_targets::{RowTargets, Targets};
-use super::simd::{Isa, isa};
 use crate::RowSet;
 
 /// Columns whose losses are added up in single precision.
 const CHUNK: usize = 512;
-/// Blocks of rows with sums of their own.
-const SUM_BLOCKS: usize = 64;
 
 pub(super) struct SigmoidLoss<'a> {
     pub(super) rows: Rows<'a>,
     pub(super) targets: Targets<'a>,
     pub(super) tables: &'a SigmoidTables,
+    pub(super) losses: Target,
+    pub(super) gradient: Option<GradientRows>,
 }
 
 /// One row under way.
 #[derive(Clone, Copy)]
 struct Row {
     logits: *const f32,
+    /// Where it is wanted, or null.
     gradient: *mut f32,
     targets: RowTargets,
     shift: *const f32,
@@ -42,106 +45,55 @@ struct Row {
 impl SigmoidLoss<'_> {
     /// Fills the losses of the rows, and the gradient of the logits where it is wanted. Returns the
     /// sums of absolute gradients `[2, columns]`, positives first, where they are wanted.
-    pub(super) fn run(
-        &self,
-        losses: &mut [f32],
-        gradient: Option<Target>,
-        has_sums: bool,
-    ) -> Option<Buffer> {
+    pub(super) fn run(&self, has_sums: bool) -> Option<Buffer> {
         let Rows { num_rows, num_columns, .. } = self.rows;
-        let losses = Target::new(losses);
-        let mut block = self.rows.block();
-        if has_sums {
-            block = block.max(num_rows.div_ceil(SUM_BLOCKS));
+        let block = self.rows.block();
+        if !has_sums {
+            row_blocks::run(&Blocks { of: self, sums: None }, num_rows, block);
+            return None;
         }
-        let num_blocks = num_rows.div_ceil(block);
-        let padded = num_columns.next_multiple_of(LANES);
-        let mut partial = Buffer::zeros(if has_sums { num_blocks.max(1) * 2 * padded } else { 0 });
-        let sums = Target::new(partial.as_mut_slice());
-        for_each_row_block(num_blocks, |index| {
-            let rows = index * block..num_rows.min((index + 1) * block);
-            let sums = if has_sums {
-                // SAFETY: every block has sums of its own.
-                unsafe { sums.pointer().add(index * 2 * padded) }
-            } else {
-                std::ptr::null_mut()
-            };
-            // SAFETY: the instruction set was detected; rows belong to one task.
-            unsafe {
-                match isa() {
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => self.block_avx512(rows, losses, gradient, sums),
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => self.block_avx2(rows, losses, gradient, sums),
-                    Isa::Portable => self.block::<PortableLanes>(rows, losses, gradient, sums),
-                }
-            }
-        });
-        has_sums.then(|| {
-            let mut sums = Buffer::new(2 * num_columns);
-            let (positive, negative) = sums.as_mut_slice().split_at_mut(num_columns);
-            for (part, to) in [negative, positive].into_iter().enumerate() {
-                for (column, to) in to.iter_mut().enumerate() {
-                    let partial = partial.as_slice()[part * padded + column..].iter();
-                    *to =
-                        partial.step_by(2 * padded).map(|&sum| f64::from(sum)).sum::<f64>() as f32;
-                }
-            }
-            sums
-        })
+        let block = block.max(sigmoid_sums::rows_per_block(num_rows));
+        let mut sums = Sums::new(num_rows.div_ceil(block), num_columns);
+        row_blocks::run(&Blocks { of: self, sums: Some(sums.blocks()) }, num_rows, block);
+        Some(sums.total())
     }
+}
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn block_avx2(
-        &self,
-        rows: std::ops::Range<usize>,
-        losses: Target,
-        gradient: Option<Target>,
-        sums: *mut f32,
-    ) {
-        unsafe { self.block::<Avx2Lanes>(rows, losses, gradient, sums) }
-    }
+/// The blocks of rows, and where each puts its sums.
+struct Blocks<'a> {
+    of: &'a SigmoidLoss<'a>,
+    sums: Option<BlockSums>,
+}
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn block_avx512(
-        &self,
-        rows: std::ops::Range<usize>,
-        losses: Target,
-        gradient: Option<Target>,
-        sums: *mut f32,
-    ) {
-        unsafe { self.block::<Avx512Lanes>(rows, losses, gradient, sums) }
-    }
-
+impl RowBlocks for Blocks<'_> {
     #[inline(always)]
-    unsafe fn block<S: Lanes>(
-        &self,
-        rows: std::ops::Range<usize>,
-        losses: Target,
-        gradient: Option<Target>,
-        sums: *mut f32,
-    ) {
+    unsafe fn rows<S: Lanes>(&self, block: usize, rows: Range<usize>) {
+        // SAFETY: by the caller; every block has sums of its own.
+        unsafe {
+            let sums = self.sums.as_ref().map_or(std::ptr::null_mut(), |sums| sums.of(block));
+            self.of.block::<S>(rows, sums);
+        }
+    }
+}
+
+impl SigmoidLoss<'_> {
+    #[inline(always)]
+    unsafe fn block<S: Lanes>(&self, rows: Range<usize>, sums: *mut f32) {
         let num_columns = self.rows.num_columns;
         let tables = self.tables;
         let mut negative_weights = NegativeWeights::new(&tables.negative_rule);
         for index in rows {
             // SAFETY: within the logits, the losses and the gradient; the row is this task's.
-            let (logits, loss) = unsafe {
+            let (logits, loss, to) = unsafe {
                 let logits = self.rows.logits.pointer().add(index * num_columns);
-                (logits, losses.part(index, 1))
-            };
-            let gradient = match gradient {
-                None => std::ptr::null_mut(),
-                // SAFETY: as above.
-                Some(gradient) => unsafe { gradient.pointer().add(index * num_columns) },
+                let to = self.gradient.map(|gradient| gradient.at(index, 0));
+                (logits, self.losses.part(index, 1), to)
             };
             let Some(factor) = self.rows.factor(index) else {
                 loss[0] = 0.0;
-                if !gradient.is_null() {
+                if let Some(gradient) = self.gradient {
                     // SAFETY: as above.
-                    unsafe { gradient.write_bytes(0, num_columns) };
+                    unsafe { gradient.clear(index, num_columns) };
                 }
                 continue;
             };
@@ -157,7 +109,7 @@ impl SigmoidLoss<'_> {
             };
             let row = Row {
                 logits,
-                gradient,
+                gradient: to.unwrap_or(std::ptr::null_mut()),
                 targets,
                 shift: shift.as_ptr(),
                 negative: negative.as_ptr(),
@@ -181,10 +133,12 @@ impl SigmoidLoss<'_> {
     #[inline(always)]
     unsafe fn row<S: Lanes, const FOCAL: u8>(&self, row: &Row) -> f64 {
         let num_columns = self.rows.num_columns;
+        let is_wanted = !row.gradient.is_null();
         let mut total = 0.0;
         let mut start = 0;
         // SAFETY: by the caller; `full` vectors and a part of one make up the row.
         unsafe {
+            let factors = S::splat(row.factor);
             while start < num_columns {
                 let end = num_columns.min(start + CHUNK);
                 let full = start + (end - start) / LANES * LANES;
@@ -192,27 +146,20 @@ impl SigmoidLoss<'_> {
                 let mut column = start;
                 while column < full {
                     let logits = S::load(row.logits.add(column));
-                    let (loss, gradient) = if row.targets.are_negative(column) {
-                        self.negatives::<S, FOCAL>(row, column, logits)
-                    } else {
-                        let targets = row.targets.at::<S>(column, LANES);
-                        self.entries::<S, FOCAL>(row, column, logits, targets)
-                    };
+                    let (loss, gradient) = self.vector::<S, FOCAL>(row, column, LANES, logits);
                     sum = sum.add(loss);
-                    if !row.gradient.is_null() {
-                        gradient.mul(S::splat(row.factor)).store(row.gradient.add(column));
+                    if is_wanted {
+                        gradient.mul(factors).store(row.gradient.add(column));
                     }
                     column += LANES;
                 }
                 if full < end {
                     let count = end - full;
                     let logits = S::load_part(row.logits.add(full), count, 0.0);
-                    let targets = row.targets.at::<S>(full, count);
-                    let (loss, gradient) = self.entries::<S, FOCAL>(row, full, logits, targets);
+                    let (loss, gradient) = self.vector::<S, FOCAL>(row, full, count, logits);
                     sum = sum.add(loss);
-                    if !row.gradient.is_null() {
-                        let gradient = gradient.mul(S::splat(row.factor));
-                        gradient.store_part(row.gradient.add(full), count);
+                    if is_wanted {
+                        gradient.mul(factors).store_part(row.gradient.add(full), count);
                     }
                 }
                 total += sum.sum();
@@ -220,6 +167,26 @@ impl SigmoidLoss<'_> {
             }
         }
         total
+    }
+
+    /// Losses and gradients of a vector of which `count` entries are in the row; no loss beyond.
+    #[inline(always)]
+    unsafe fn vector<S: Lanes, const FOCAL: u8>(
+        &self,
+        row: &Row,
+        column: usize,
+        count: usize,
+        logits: S,
+    ) -> (S, S) {
+        // SAFETY: by the caller.
+        unsafe {
+            if row.targets.are_negative(column) {
+                self.negatives::<S, FOCAL>(row, column, logits)
+            } else {
+                let targets = row.targets.at::<S>(column, count);
+                self.entries::<S, FOCAL>(row, column, logits, targets)
+            }
+        }
     }
 
     /// Losses and gradients where every target is 0.

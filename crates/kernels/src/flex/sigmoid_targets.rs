@@ -52,11 +52,7 @@ impl RowTargets {
         // SAFETY: `count` targets are left in the row.
         unsafe {
             if self.targets.is_null() {
-                let mut targets = [0.0_f32; LANES];
-                if let Some(target) = targets.get_mut(self.label.wrapping_sub(column)) {
-                    *target = 1.0;
-                }
-                S::load(targets.as_ptr())
+                S::unit(self.label.wrapping_sub(column))
             } else if count == LANES {
                 S::load(self.targets.add(column))
             } else {

@@ -4,7 +4,7 @@ use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use longtail_losses::RowLabels;
 use longtail_models::Classifier;
-use longtail_testing::{assert_close, device, values};
+use longtail_testing::{device, values};
 
 use super::*;
 use crate::checkpoint::RunState;
@@ -86,15 +86,25 @@ fn train_steps<T: Task>(run: &mut Run<T>, accumulate: usize, num_steps: u64) -> 
     run.task.collect(&mut run.state).unwrap()
 }
 
-/// Every tensor within `tolerance` of the largest value of its kind.
-fn assert_same(several: &NamedTensors, one: &NamedTensors, tolerance: f64) {
+/// The tensor that is furthest from what is expected, in parts of the largest value of its kind.
+fn deviation(several: &NamedTensors, one: &NamedTensors) -> (f64, String) {
     assert_eq!(several.keys().collect::<Vec<_>>(), one.keys().collect::<Vec<_>>());
-    for (name, expected) in one {
+    let deviations = one.iter().map(|(name, expected)| {
         let expected: Vec<f64> = expected.iter::<f32>().map(f64::from).collect();
-        let actual: Vec<f32> = several[name].iter::<f32>().collect();
-        let size = expected.iter().fold(0.0_f64, |size, value| size.max(value.abs()));
-        assert_close(name, &actual, &expected, tolerance * size.max(1e-2));
-    }
+        let actual: Vec<f64> = several[name].iter::<f32>().map(f64::from).collect();
+        assert_eq!(actual.len(), expected.len(), "{name}");
+        let largest = |size: f64, value: f64| if value <= size { size } else { value };
+        let size = expected.iter().map(|value| value.abs()).fold(1e-2, largest);
+        let errors =
+            actual.iter().zip(&expected).map(|(actual, expected)| (actual - expected).abs());
+        (errors.fold(0.0, largest) / size, name.clone())
+    });
+    deviations.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap()
+}
+
+fn assert_same(several: &NamedTensors, one: &NamedTensors, tolerance: f64) {
+    let (deviation, name) = deviation(several, one);
+    assert!(deviation <= tolerance, "{name}: {deviation}");
 }
 
 fn assert_bits(several: &NamedTensors, one: &NamedTensors) {
@@ -110,15 +120,22 @@ fn with_fixed_statistics(run: &mut Run<ClassificationTask>) {
     }
 }
 
+/// Of three seeds at least two: about one run in forty has a unit so near the corner of its ReLU
+/// that rounding decides its gradient.
 fn assert_classification_is_one_batch(overrides: &[&str], accumulate: usize) {
-    let [mut one, mut two, mut three] =
-        [1, 2, 3].map(|replicas| classification(replicas, overrides));
-    [&mut one, &mut two, &mut three].into_iter().for_each(with_fixed_statistics);
-    let one = train(&mut one, accumulate);
-    assert!(one.keys().any(|name| name.starts_with("optimizer.")), "nothing was trained");
     // Batches of 7 images: shards of 4 and 3, and of 3, 2 and 2.
-    assert_same(&train(&mut two, accumulate), &one, 1e-3);
-    assert_same(&train(&mut three, accumulate), &one, 1e-3);
+    for replicas in [2, 3] {
+        let mut deviations = ["seed=0", "seed=1", "seed=2"].map(|seed| {
+            let overrides = [overrides, &[seed]].concat();
+            let mut runs = [1, replicas].map(|replicas| classification(replicas, &overrides));
+            runs.iter_mut().for_each(with_fixed_statistics);
+            let [one, several] = runs.map(|mut run| train(&mut run, accumulate));
+            assert!(one.keys().any(|name| name.starts_with("optimizer.")), "nothing was trained");
+            deviation(&several, &one)
+        });
+        deviations.sort_by(|a, b| a.0.total_cmp(&b.0));
+        assert!(deviations[1].0 <= 1e-4, "{replicas} replicas: {deviations:?}");
+    }
 }
 
 #[test]
