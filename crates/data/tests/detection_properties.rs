@@ -122,7 +122,7 @@ fn read_folder(
 
 #[test]
 fn folders_written_as_voc_and_yolo_come_back() {
-    holds(48, drawn(), |drawn: Drawn| {
+    holds(24, drawn(), |drawn: Drawn| {
         let set = drawn.build(false);
         for form in [FolderForm::Voc, FolderForm::Yolo] {
             let folder = tempfile::tempdir().unwrap();
@@ -132,7 +132,8 @@ fn folders_written_as_voc_and_yolo_come_back() {
             let back = read_folder(&root, form, &ReadOptions::default());
             let (found, mut expected) = match back {
                 Ok(back) => (boxes(&back), boxes(&set)),
-                Err(_) if set.num_images() == 0 => continue,
+                // VOC has no place for classes alone.
+                Err(_) if form == FolderForm::Voc && set.num_annotations() == 0 => continue,
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             };
             if form == FolderForm::Yolo {
@@ -189,7 +190,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn damaged_folders_are_named_or_valid() {
     let form = prop_oneof![Just(FolderForm::Voc), Just(FolderForm::Yolo)];
     holds(
-        200,
+        100,
         (drawn(), form, any::<prop::sample::Index>(), damages()),
         |(drawn, form, file, damages)| {
             let folder = tempfile::tempdir().unwrap();

@@ -119,6 +119,8 @@ fn what_cannot_be_written_is_refused() {
     );
     let quoted = refusal(&small(&["a \"b\""]), "val", FolderForm::Yolo);
     assert!(quoted.contains("no such name can be written"), "{quoted}");
+    let padded = refusal(&small(&["cat", " dog"]), "val", FolderForm::Voc);
+    assert_eq!(padded, "SET: class \" dog\": no such name can be written in this form");
     set.write_folder(&root, "train", FolderForm::Voc).unwrap();
     assert_eq!(
         refusal(&set, "train", FolderForm::Voc),

@@ -49,8 +49,9 @@ impl DetectionDataset {
             FolderForm::Voc => {
                 let list = root.join("ImageSets/Main").join(format!("{split}.txt"));
                 refuse_existing(&list)?;
+                voc::check_names(self, root)?;
                 self.copy_images(&root.join("JPEGImages"), &files, &mut made)?;
-                voc::write(self, root, &files, &mut made)?;
+                voc::write_annotations(self, root, &files, &mut made)?;
                 let stems: String = files.iter().map(|file| format!("{}\n", stem(file))).collect();
                 made.write(&list, &stems)?;
                 0

@@ -4,4 +4,4 @@ mod read;
 mod write;
 mod xml;
 
-pub(super) use write::write_annotations as write;
+pub(super) use write::{check_names, write_annotations};

@@ -11,6 +11,24 @@ use crate::detection::segments::decimal;
 use crate::detection::write_folder::stem;
 use crate::detection::{Annotation, DetectionDataset};
 
+/// Refuses classes whose names do not come back from between two tags, where blanks at the ends do
+/// not count.
+pub(in crate::detection) fn check_names(
+    set: &DetectionDataset,
+    root: &Path,
+) -> Result<(), DataError> {
+    let is_writable = |name: &&str| {
+        !name.is_empty() && name.trim() == *name && !name.chars().any(char::is_control)
+    };
+    match set.class_map().names().find(|name| !is_writable(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("class {name:?}: no such name can be written in this form");
+            Err(DataError::Folder { path: root.to_path_buf(), message })
+        }
+    }
+}
+
 /// Writes `Annotations/IMAGE.xml` for each image. Every object has a place.
 pub(in crate::detection) fn write_annotations(
     set: &DetectionDataset,

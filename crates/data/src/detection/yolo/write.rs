@@ -66,5 +66,6 @@ pub(in crate::detection) fn settings(
 
 /// Whether a name comes back from between double quotes.
 fn is_writable(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['"', '\\', '\n', '\r']) && !name.contains(" #")
+    let is_cut = name.contains(" #") || name.contains("\t#");
+    !name.is_empty() && !name.contains(['"', '\\', '\n', '\r']) && !is_cut
 }
