@@ -1,10 +1,13 @@
 //! Bad input: the message names value and place, the exit code is not 0, nothing is left behind.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
+use common::{longtail, refuses, write_images};
 use tempfile::TempDir;
 
 /// A recipe on class folders in the current directory.
@@ -22,31 +25,9 @@ fn workplace() -> TempDir {
     fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
     for class in ["train/cat", "train/dog", "test/cat", "test/dog"] {
         let class = folder.path().join("images").join(class);
-        fs::create_dir_all(&class).unwrap();
-        for index in 0..3 {
-            fs::write(class.join(format!("{index}.png")), include_bytes!("data/noise.png"))
-                .unwrap();
-        }
+        write_images(&class, &["0.png", "1.png", "2.png"]);
     }
     folder
-}
-
-fn longtail(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longtail"));
-    command.args(arguments).current_dir(folder).output().unwrap()
-}
-
-/// Runs `longtail`; it must fail with all `parts` in its message and leave no run folder.
-#[track_caller]
-fn refuses(folder: &Path, arguments: &[&str], parts: &[&str]) {
-    let output = longtail(folder, arguments);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{arguments:?} succeeded");
-    assert_ne!(output.status.code(), Some(101), "{arguments:?} panicked: {message}");
-    for part in parts {
-        assert!(message.contains(part), "{part:?} is not in: {message}");
-    }
-    assert!(!folder.join("runs/recipe").exists(), "a run folder is left behind: {message}");
 }
 
 fn train_refuses(folder: &Path, parts: &[&str]) {

@@ -1,17 +1,18 @@
 //! `longtail data browse`: one page from every form of data set.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use common::{longtail, num_pictures, write_images};
 use serde_json::json;
 use tempfile::TempDir;
 
 fn browse(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longtail"));
-    command.args(["data", "browse", "--out", "page.html"]).args(arguments);
-    command.current_dir(folder).output().unwrap()
+    longtail(folder, &[&["data", "browse", "--out", "page.html"], arguments].concat())
 }
 
 /// The page and what was printed.
@@ -48,21 +49,12 @@ fn is_sound(html: &str) {
     assert_eq!(open, ["body"]);
 }
 
-fn num_pictures(html: &str) -> usize {
-    html.matches("src=\"data:image/jpeg;base64,").count()
-}
-
 #[test]
 fn class_folders_and_lists_whose_names_are_tags() {
     let workplace = TempDir::new().unwrap();
     let folder = workplace.path();
-    for (class, count) in [("<b>owl", 3), ("wren&co", 1)] {
-        let class = folder.join("birds").join(class);
-        fs::create_dir_all(&class).unwrap();
-        for index in 0..count {
-            let image: &[u8] = include_bytes!("data/noise.png");
-            fs::write(class.join(format!("{index}.png")), image).unwrap();
-        }
+    for (class, images) in [("<b>owl", &["0.png", "1.png", "2.png"][..]), ("wren&co", &["0.png"])] {
+        write_images(&folder.join("birds").join(class), images);
     }
     let (html, printed) = page(folder, &["birds", "--per-class", "2"]);
     assert!(html.contains("<h3>&lt;b&gt;owl</h3>") && html.contains("<h3>wren&amp;co</h3>"));
@@ -98,9 +90,7 @@ fn coco(folder: &Path) {
         "categories": [{"id": 3, "name": "<script>alert(1)</script>"}, {"id": 5, "name": "wren"}],
     });
     fs::write(folder.join("train.json"), annotations.to_string()).unwrap();
-    for name in ["7.png", "9.png"] {
-        fs::write(folder.join(name), include_bytes!("data/noise.png")).unwrap();
-    }
+    write_images(folder, &["7.png", "9.png"]);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! A detector through the command line: data, training, evaluation, prediction; and bad input.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
+use common::{annotations, does, longtail, refuses, write_images};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -39,68 +41,15 @@ mask_head = { num_convs = 1, channels = 8 }
 detection.score_threshold = 0.0
 "#;
 
-/// Two images of 32 x 32 pixels with three objects, in LVIS's form.
-fn annotations() -> Value {
-    let image = |id: u64, negative: u64| {
-        json!({
-            "id": id, "width": 32, "height": 32, "file_name": format!("{id}.png"),
-            "neg_category_ids": [negative], "not_exhaustive_category_ids": [],
-        })
-    };
-    let object = |id: u64, image_id: u64, category_id: u64, x: f64| {
-        json!({
-            "id": id, "image_id": image_id, "category_id": category_id, "area": 192.0,
-            "bbox": [x, 8.0, 12.0, 16.0],
-            "segmentation": [[x, 8.0, x + 12.0, 8.0, x + 12.0, 24.0, x, 24.0]],
-        })
-    };
-    let category = |id: u64, name: &str, frequency: &str| json!({"id": id, "name": name, "frequency": frequency, "image_count": 1, "instance_count": 1});
-    json!({
-        "images": [image(7, 5), image(9, 3)],
-        "annotations": [object(1, 7, 3, 4.0), object(2, 7, 3, 16.0), object(3, 9, 5, 8.0)],
-        "categories": [category(3, "owl", "f"), category(5, "wren", "r")],
-    })
-}
-
 /// The annotations after a change, two images and the recipe.
 fn workplace(change: impl FnOnce(&mut Value)) -> TempDir {
     let folder = TempDir::new().unwrap();
-    let mut annotations = annotations();
+    let mut annotations = annotations(true);
     change(&mut annotations);
     fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
-    fs::create_dir(folder.path().join("coco")).unwrap();
-    for name in ["7.png", "9.png"] {
-        fs::write(folder.path().join("coco").join(name), include_bytes!("data/noise.png")).unwrap();
-    }
+    write_images(&folder.path().join("coco"), &["7.png", "9.png"]);
     fs::write(folder.path().join("coco/train.json"), annotations.to_string()).unwrap();
     folder
-}
-
-fn longtail(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longtail"));
-    command.args(arguments).current_dir(folder).output().unwrap()
-}
-
-/// Runs `longtail`; it must succeed.
-#[track_caller]
-fn does(folder: &Path, arguments: &[&str]) -> String {
-    let output = longtail(folder, arguments);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {message}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs `longtail`; it must fail with all `parts` in its message and leave no run folder.
-#[track_caller]
-fn refuses(folder: &Path, arguments: &[&str], parts: &[&str]) {
-    let output = longtail(folder, arguments);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{arguments:?} succeeded");
-    assert_ne!(output.status.code(), Some(101), "{arguments:?} panicked: {message}");
-    for part in parts {
-        assert!(message.contains(part), "{part:?} is not in: {message}");
-    }
-    assert!(!folder.join("runs/recipe").exists(), "a run folder is left behind: {message}");
 }
 
 /// What `data check` says of the annotations: whether they can be used, and how many problems of

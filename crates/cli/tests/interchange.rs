@@ -5,11 +5,14 @@
 //! lvis and tensorboard; without it the comparisons are skipped with a message.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use serde_json::{Value, json};
+use common::{annotations, does, write_images};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A detector with the layers of torchvision, narrow and trained for a few steps on two images: long
@@ -60,20 +63,6 @@ kind = "class-folders"
 root = "photos"
 "#;
 
-fn longtail(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longtail"));
-    command.args(arguments).current_dir(folder).output().unwrap()
-}
-
-/// Runs `longtail`; it must succeed.
-#[track_caller]
-fn does(folder: &Path, arguments: &[&str]) -> String {
-    let output = longtail(folder, arguments);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {message}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// Runs a script of this repository; `None`, with a message, where there is no Python for it.
 #[track_caller]
 fn python(folder: &Path, script: &str, arguments: &[&str]) -> Option<String> {
@@ -91,36 +80,11 @@ fn python(folder: &Path, script: &str, arguments: &[&str]) -> Option<String> {
     Some(printed)
 }
 
-/// Two images of 32 x 32 pixels with three objects.
+/// Two images with their annotations.
 fn workplace(is_lvis: bool) -> TempDir {
     let folder = TempDir::new().unwrap();
-    let image = |id: u64, negative: u64| {
-        let mut image =
-            json!({"id": id, "width": 32, "height": 32, "file_name": format!("{id}.png")});
-        if is_lvis {
-            image["neg_category_ids"] = json!([negative]);
-            image["not_exhaustive_category_ids"] = json!([]);
-        }
-        image
-    };
-    let object = |id: u64, image_id: u64, category_id: u64, x: f64| {
-        json!({
-            "id": id, "image_id": image_id, "category_id": category_id, "area": 192.0,
-            "iscrowd": 0, "bbox": [x, 8.0, 12.0, 16.0],
-            "segmentation": [[x, 8.0, x + 12.0, 8.0, x + 12.0, 24.0, x, 24.0]],
-        })
-    };
-    let category = |id: u64, name: &str, frequency: &str| json!({"id": id, "name": name, "frequency": frequency, "image_count": 1, "instance_count": 1});
-    let annotations = json!({
-        "info": {},
-        "images": [image(7, 5), image(9, 3)],
-        "annotations": [object(1, 7, 3, 4.0), object(2, 7, 3, 16.0), object(3, 9, 5, 8.0)],
-        "categories": [category(3, "owl", "f"), category(5, "wren", "r")],
-    });
-    fs::write(folder.path().join("train.json"), annotations.to_string()).unwrap();
-    for name in ["7.png", "9.png"] {
-        fs::write(folder.path().join(name), include_bytes!("data/noise.png")).unwrap();
-    }
+    fs::write(folder.path().join("train.json"), annotations(is_lvis).to_string()).unwrap();
+    write_images(folder.path(), &["7.png", "9.png"]);
     folder
 }
 
@@ -168,11 +132,9 @@ fn torchvision_classifies_the_same_with_exported_weights() {
     let workplace = TempDir::new().unwrap();
     let folder = workplace.path();
     for (split, class) in [("train", "owl"), ("train", "wren"), ("test", "owl"), ("test", "wren")] {
-        let class = folder.join("photos").join(split).join(class);
-        fs::create_dir_all(&class).unwrap();
-        fs::write(class.join("1.png"), include_bytes!("data/noise.png")).unwrap();
+        write_images(&folder.join("photos").join(split).join(class), &["1.png"]);
     }
-    fs::write(folder.join("7.png"), include_bytes!("data/noise.png")).unwrap();
+    write_images(folder, &["7.png"]);
     fs::write(folder.join("run.toml"), CLASSIFIER).unwrap();
     does(folder, &["train", "run.toml", "--quiet"]);
     compare_with_torchvision(folder, &["--top", "2"]);

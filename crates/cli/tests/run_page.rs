@@ -1,10 +1,11 @@
 //! `longtail report`: the page of a run.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+mod common;
 
+use std::fs;
+
+use common::{does, longtail, num_pictures, write_images};
 use tempfile::TempDir;
 
 const DETECTOR: &str = r#"
@@ -49,24 +50,6 @@ kind = "class-folders"
 root = "photos"
 "#;
 
-fn longtail(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longtail"));
-    command.args(arguments).current_dir(folder).output().unwrap()
-}
-
-/// Runs `longtail`; it must succeed.
-#[track_caller]
-fn does(folder: &Path, arguments: &[&str]) -> String {
-    let output = longtail(folder, arguments);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {message}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn num_pictures(html: &str) -> usize {
-    html.matches("src=\"data:image/jpeg;base64,").count()
-}
-
 #[test]
 fn the_page_of_a_detector_shows_its_errors() {
     let workplace = TempDir::new().unwrap();
@@ -103,11 +86,7 @@ fn the_page_of_a_classifier_shows_its_surest_mistakes() {
     for split in ["train", "test"] {
         for class in ["<b>owl", "wren"] {
             let class = folder.join("photos").join(split).join(class);
-            fs::create_dir_all(&class).unwrap();
-            for index in 0..3 {
-                let image: &[u8] = include_bytes!("data/noise.png");
-                fs::write(class.join(format!("{index}.png")), image).unwrap();
-            }
+            write_images(&class, &["0.png", "1.png", "2.png"]);
         }
     }
     fs::write(folder.join("run.toml"), CLASSIFIER).unwrap();
