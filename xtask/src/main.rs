@@ -46,7 +46,8 @@ cargo xtask COMMAND
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match fuzz::instrument(&args).unwrap_or_else(|| run(&args)) {
+    let stand_in = fuzz::instrument(&args).or_else(|| semver::rustdoc(&args));
+    match stand_in.unwrap_or_else(|| run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

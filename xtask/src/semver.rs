@@ -2,11 +2,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::{process, tools};
+
+/// Names the rustdoc that this program stands in for.
+const RUSTDOC: &str = "LONGTAIL_RUSTDOC";
+
+/// Runs rustdoc where cargo calls this program in its place: what it may say in JSON is not stable,
+/// and a compiler that was told so would compile all dependencies anew.
+pub(crate) fn rustdoc(args: &[String]) -> Option<Result<()>> {
+    let rustdoc = std::env::var_os(RUSTDOC)?;
+    let mut rustdoc = Command::new(rustdoc);
+    Some(process::run(rustdoc.args(args).env("RUSTC_BOOTSTRAP", "1").env_remove(RUSTDOC)))
+}
 
 /// Compares the libraries with a revision, the last one by default.
 ///
@@ -25,10 +37,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         bail!("cargo-semver-checks is not installed: `cargo install --locked cargo-semver-checks`");
     }
     let folder = process::workspace_root().join("target/semver");
-    let target = folder.join("target");
     let checkout = check_out(revision, &folder)?;
-    let baseline = describe(&checkout, &target, &folder.join("old"))?;
-    let current = describe(&process::workspace_root(), &target, &folder.join("new"))?;
+    let baseline = describe(&checkout, &folder.join("old"))?;
+    let current = describe(&process::workspace_root(), &folder.join("new"))?;
     let mut broken = Vec::new();
     for (name, old) in &baseline {
         let Some((_, new)) = current.iter().find(|(current, _)| current == name) else {
@@ -70,24 +81,26 @@ fn check_out(revision: &str, folder: &Path) -> Result<PathBuf> {
 }
 
 /// Names of the libraries below `root` that are published, each with a file of its interface in `to`.
-fn describe(root: &Path, target: &Path, to: &Path) -> Result<Vec<(String, PathBuf)>> {
+fn describe(root: &Path, to: &Path) -> Result<Vec<(String, PathBuf)>> {
     let libraries = libraries(root)?;
-    let crates: Vec<String> = libraries.iter().map(|name| name.replace('-', "_")).collect();
     println!("describing {} libraries of {}", libraries.len(), root.display());
-    let mut doc = process::cargo(&["doc", "--no-deps", "--lib", "--quiet"]);
-    doc.args(libraries.iter().flat_map(|name| ["-p", name.as_str()]));
-    // These crates alone may ask for the form in JSON, which is not stable.
-    doc.env("RUSTC_BOOTSTRAP", crates.join(",")).env(
+    // Dependencies are those of all other checks.
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| process::workspace_root().join("target"));
+    let mut doc = process::cargo(&["doc", "--no-deps", "--lib", "--quiet", "--target-dir"]);
+    doc.arg(&target).args(libraries.iter().flat_map(|name| ["-p", name.as_str()]));
+    let rustdoc = std::env::var_os("RUSTDOC").unwrap_or_else(|| "rustdoc".into());
+    doc.env("RUSTDOC", std::env::current_exe()?).env(RUSTDOC, rustdoc).env(
         "RUSTDOCFLAGS",
         "-Zunstable-options --output-format=json --document-private-items \
          --document-hidden-items --cap-lints=allow",
     );
-    process::run(doc.arg("--target-dir").arg(target).current_dir(root))?;
+    process::run(doc.current_dir(root))?;
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     let mut described = Vec::new();
-    for (name, krate) in libraries.into_iter().zip(crates) {
-        let from = target.join("doc").join(format!("{krate}.json"));
-        let to = to.join(format!("{krate}.json"));
+    for name in libraries {
+        let file = format!("{}.json", name.replace('-', "_"));
+        let (from, to) = (target.join("doc").join(&file), to.join(&file));
         fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
         described.push((name, to));
     }
