@@ -160,6 +160,8 @@ fn fuzz(fuzzer: &Path, name: &str, options: &Options) -> Result<Report> {
         format!("-max_len={MAX_LEN}"),
         format!("-rss_limit_mb={MEMORY}"),
         format!("-timeout={TIMEOUT}"),
+        // A slower one is no finding: on a busy machine any may be.
+        format!("-report_slow_units={TIMEOUT}"),
         "-print_final_stats=1".into(),
         format!("-artifact_prefix={}/", findings.display()),
     ]);
