@@ -13,6 +13,19 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// Vectors of 128 bits, which every browser of today has, and random numbers from the browser.
 const FLAGS: &str = "--cfg getrandom_backend=\"wasm_js\" -C target-feature=+simd128";
 
+/// What writes kernels for a GPU: it runs once for each kernel, and takes most of the build's time
+/// unless it is optimised less.
+const KERNEL_WRITERS: [&str; 8] = [
+    "burn-cubecl",
+    "cubek-attention",
+    "cubek-convolution",
+    "cubek-matmul",
+    "cubek-quant",
+    "cubek-reduce",
+    "cubek-std",
+    "cubek-tile",
+];
+
 /// Adds what the build wants beside a Rust toolchain; says what could not be had.
 pub(super) fn missing() -> Result<Option<String>> {
     if !has_target() {
@@ -88,11 +101,15 @@ fn version_in(lock: &str, name: &str) -> Option<String> {
 /// Compiles the page's program, for the CPU or for WebGPU too, and writes it, with its JavaScript
 /// side, into `folder`.
 pub(super) fn wasm(folder: &Path, webgpu: bool) -> Result<()> {
-    let features: &[&str] = if webgpu { &["--features", "webgpu"] } else { &[] };
     let build = process::workspace_root().join("target/web-build");
+    let mut cargo = process::cargo(&["rustc", "--release", "--package", "browser", "--lib"]);
+    if webgpu {
+        let settings = KERNEL_WRITERS
+            .map(|name| format!("--config=profile.release.package.{name}.opt-level=1"));
+        cargo.args(["--features", "webgpu"]).args(settings);
+    }
     process::run(
-        process::cargo(&["rustc", "--release", "--package", "browser", "--lib"])
-            .args(features)
+        cargo
             .args(["--target", TARGET, "--crate-type", "cdylib"])
             .arg("--target-dir")
             .arg(&build)
