@@ -165,6 +165,12 @@ fn a_comparison_trains_a_shared_first_stage_once() {
     let alone = folder.path().join("alone");
     finish(&DetectionRecipe { seed: 7, ..decoupled }, &alone);
     assert!(changed(&alone, &out.join("decoupled-seed7")).is_empty());
+    // By the seed in reports runs are paired.
+    for run in ["plain-seed7", "decoupled-seed7"] {
+        let report = fs::read_to_string(out.join(run).join("report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["seed"], 7, "{run}");
+    }
 }
 
 #[test]

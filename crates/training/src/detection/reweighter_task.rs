@@ -120,10 +120,10 @@ impl Iterator for PairedBatches {
 impl ExactSizeIterator for PairedBatches {}
 
 impl ReweighterTask {
-    /// The stage at its start. Everything of the detector but its classifier is frozen; it lives on
-    /// `device`, which has autodiff.
+    /// The stage at its start, by the recipes of the run and of the stage. Everything of the detector
+    /// but its classifier is frozen; it lives on `device`, which has autodiff.
     pub(super) fn new(
-        recipe: &DetectionRecipe,
+        (run, recipe): (&DetectionRecipe, &DetectionRecipe),
         config: MetaReweighterConfig,
         detector: Detector,
         data: DetectionDatasets,
@@ -154,7 +154,7 @@ impl ReweighterTask {
             precision: recipe.precision,
             loader,
             meta: Arc::new(meta),
-            test: DetectionTestSet::new(recipe, data.val, counts)?,
+            test: DetectionTestSet::new(run, data.val, counts)?,
             frozen: detector.valid(),
             meta_loss: config.meta_loss(counts, &plain)?,
             rates: ClassRates::new(&rates, config.rate_lr, device),

@@ -140,9 +140,10 @@ fn shares_of(losses: &[Option<DetectorLosses>]) -> Vec<Vec<f64>> {
 }
 
 impl DetectionTask {
-    /// One stage at its start. `detector` lives on the first of the devices.
+    /// A stage at its start: its recipe is the second, the first that of the run, which reports are
+    /// about. `detector` lives on the first of the devices.
     pub(crate) fn new(
-        recipe: &DetectionRecipe,
+        (run, recipe): (&DetectionRecipe, &DetectionRecipe),
         detector: Detector,
         data: DetectionDatasets,
         counts: &ClassCounts,
@@ -151,7 +152,7 @@ impl DetectionTask {
         let config = loader_config(recipe);
         let pipeline = recipe.transforms.train_pipeline()?;
         let loader = DetectionLoader::new(Arc::new(data.train), pipeline, recipe.sampler, config)?;
-        let test = DetectionTestSet::new(recipe, data.val, counts)?;
+        let test = DetectionTestSet::new(run, data.val, counts)?;
         let plan = plan(recipe, loader.num_batches(0))?;
         let [main, others @ ..] = devices.devices.as_slice() else {
             return Err(TrainingError::Replicas { problem: "there is none".into() });

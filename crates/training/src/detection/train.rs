@@ -74,17 +74,18 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
-    /// A run of one stage at its start; `recipe` is what its checkpoints hold.
+    /// A stage of the run of `recipe` at its start.
     fn run(
         &self,
+        recipe: &DetectionRecipe,
         stage: &DetectionRecipe,
-        recipe: String,
         detector: Detector,
     ) -> Result<Run<DetectionTask>, TrainingError> {
         let classes = self.data.train.class_map().clone();
-        let state = RunState::new(recipe, self.counts.clone(), classes);
-        let data = self.data.clone();
-        let (task, plan) = DetectionTask::new(stage, detector, data, &self.counts, &self.devices)?;
+        let state = RunState::new(recipe.to_toml(), self.counts.clone(), classes);
+        let (data, recipes) = (self.data.clone(), (recipe, stage));
+        let (task, plan) =
+            DetectionTask::new(recipes, detector, data, &self.counts, &self.devices)?;
         Ok(Run::new(task, plan, state))
     }
 
@@ -112,7 +113,7 @@ impl Setting {
         if let Some(weights) = &recipe.init {
             detector.load_weights(&weights.path, weights.scope)?;
         }
-        self.run(recipe, recipe.to_toml(), detector)
+        self.run(recipe, recipe, detector)
     }
 
     fn fresh_detector(&self, recipe: &DetectionRecipe) -> Result<Detector, TrainingError> {
@@ -168,10 +169,9 @@ impl Setting {
             detector = after_first(detector, stage, &recipe.first_stage(), &place)?;
         }
         let detector = detector.freeze_scope(FreezeScope::AllButClassifier);
-        let text = recipe.to_toml();
         let Some(config) = stage.meta_reweighter else {
             return self
-                .run(second, text, detector)?
+                .run(recipe, second, detector)?
                 .start(start, &folder)?
                 .train(&folder, options);
         };
@@ -182,8 +182,8 @@ impl Setting {
         let (data, counts) = (self.data.clone(), &self.counts);
         let classes = self.data.train.class_map().clone();
         let (task, plan) =
-            ReweighterTask::new(second, config, detector, data, counts, &self.device)?;
-        let state = RunState::new(text, counts.clone(), classes);
+            ReweighterTask::new((recipe, second), config, detector, data, counts, &self.device)?;
+        let state = RunState::new(recipe.to_toml(), counts.clone(), classes);
         Run::new(task, plan, state).start(start, &folder)?.train(&folder, options)
     }
 }
