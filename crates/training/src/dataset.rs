@@ -190,8 +190,33 @@ impl DatasetConfig {
         }
     }
 
+    /// The validation images in words, for reports.
+    pub(crate) fn describe_validation(&self) -> String {
+        match &self.validation {
+            None => "no validation images".into(),
+            Some(ValidationConfig::HeldOut { share, .. }) => {
+                format!("{} % held out of {}", percent(*share), self.describe_source())
+            }
+            Some(ValidationConfig::ClassFolders { folder }) => {
+                format!("images in {}", folder.display())
+            }
+            Some(ValidationConfig::List { list, .. }) => format!("images of {}", list.display()),
+        }
+    }
+
     /// The training set in words, for reports.
     pub(crate) fn describe_train(&self) -> String {
+        let source = self.describe_source();
+        match self.validation {
+            Some(ValidationConfig::HeldOut { share, .. }) => {
+                format!("{source}, without {} % held out", percent(share))
+            }
+            _ => source,
+        }
+    }
+
+    /// All training images in words, with the cut to a long tail.
+    fn describe_source(&self) -> String {
         let source = match &self.source {
             DatasetSource::ClassFolders { root, train, .. } => {
                 format!("images in {}", root.join(train).display())
@@ -203,7 +228,7 @@ impl DatasetConfig {
                 format!("synthetic training set, imbalance {}", config.imbalance)
             }
         };
-        let source = match &self.long_tail {
+        match &self.long_tail {
             None => source,
             Some(rule) => {
                 let profile = match rule.profile {
@@ -212,12 +237,11 @@ impl DatasetConfig {
                 };
                 format!("{source}, {profile} long tail, imbalance {}", rule.imbalance)
             }
-        };
-        match self.validation {
-            Some(ValidationConfig::HeldOut { share, .. }) => {
-                format!("{source}, without {} % held out", 100.0 * share)
-            }
-            _ => source,
         }
     }
+}
+
+/// Without the digits of rounding, such as those of 100 x 0.07.
+fn percent(share: f64) -> f64 {
+    (share * 1e8).round() / 1e6
 }

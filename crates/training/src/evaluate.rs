@@ -15,6 +15,7 @@ use longtail_types::{ClassCounts, ClassMap};
 use crate::calibration;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
+use crate::recipe_file::refuse;
 use crate::trained::TrainedModel;
 
 /// Test images, ready to be loaded in order.
@@ -22,6 +23,8 @@ use crate::trained::TrainedModel;
 pub(crate) struct TestSet {
     loader: Loader,
     classes: ClassMap,
+    /// What reports call it.
+    name: String,
 }
 
 impl TestSet {
@@ -34,7 +37,15 @@ impl TestSet {
         let classes = test.class_map().clone();
         let pipeline = recipe.transforms.test_pipeline()?;
         let loader = Loader::new(Arc::new(test), pipeline, SamplerConfig::Sequential, config)?;
-        Ok(Self { loader, classes })
+        Ok(Self { loader, classes, name: recipe.dataset.describe_test() })
+    }
+
+    /// The validation images of a recipe.
+    pub(crate) fn validation(recipe: &Recipe) -> Result<Self, TrainingError> {
+        let Some(images) = recipe.dataset.load()?.validation else {
+            return Err(refuse("dataset.validation", "not set: there is nothing to evaluate on"));
+        };
+        Ok(Self { name: recipe.dataset.describe_validation(), ..Self::new(recipe, images)? })
     }
 
     /// Evaluates a model.
@@ -73,7 +84,7 @@ impl TestSet {
             }
         }
         let protocol = EvaluationProtocol {
-            test_set: recipe.dataset.describe_test(),
+            test_set: self.name.clone(),
             train_counts: recipe.dataset.describe_train(),
             thresholds: recipe.evaluation.shots,
         };

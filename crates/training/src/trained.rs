@@ -102,6 +102,16 @@ impl TrainedModel {
         self.evaluate_each(test, &mut |_, _, _| ())
     }
 
+    /// Evaluates the model on the validation images of its recipe, by which settings are chosen that
+    /// no training finds: the strength of a calibration, or of an effect at test time.
+    /// # Errors
+    /// If the recipe names none, or its sets are refused.
+    pub fn evaluate_validation(&self) -> Result<ClassificationReport, TrainingError> {
+        use_threads(self.recipe.run.threads)?;
+        let images = TestSet::validation(&self.recipe)?;
+        images.report(&self.model, &self.loss, &self.recipe, &self.counts)
+    }
+
     /// Evaluates the model on images with the classes of its test set; `seen` gets the index of
     /// every image in `test`, its label and its scores, `[num_classes]`.
     /// # Errors

@@ -231,6 +231,11 @@ fn the_exponent_is_chosen_on_validation_images_alone() {
     let fixed = base.run("fixed", &format!("method = \"tau-norm\", tau.fixed = {tau:?}"));
     assert_eq!(fixed.confusion, report.confusion);
     assert_eq!(evaluate(&out, &[""; 0], &device()).unwrap().confusion, report.confusion);
+    // And what was tried can be tried again.
+    let model = TrainedModel::load(&out, &[""; 0], &device()).unwrap();
+    let again = model.evaluate_validation().unwrap();
+    assert_eq!((again.num_examples, again.macro_accuracy), (13, accuracy(best)));
+    assert!(again.protocol.test_set.starts_with("30 % held out of "), "{:?}", again.protocol);
 }
 
 #[test]

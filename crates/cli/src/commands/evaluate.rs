@@ -36,6 +36,10 @@ pub(crate) struct Args {
     /// Changes a key of the run's recipe, for example `--set dataset.source.root=DIR`.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Classifiers: evaluates on the validation images of the run's recipe instead, to choose
+    /// settings by.
+    #[arg(long, requires = "run")]
+    validation: bool,
     /// Also writes the report and its plots into this folder.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -76,11 +80,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             bail!("--results writes detections, but {} is a classifier", run.display())
         }
         AnyTrained::Classification(model) => {
-            let report = model.evaluate()?;
+            let report =
+                if args.validation { model.evaluate_validation()? } else { model.evaluate()? };
             if let Some(out) = &args.out {
                 report.write(made(out)?)?;
             }
             if args.json { report.json()? } else { report.table() }
+        }
+        AnyTrained::Detection(_) if args.validation => {
+            bail!(
+                "--validation is for classifiers, but {} is a detector, which is evaluated on \
+                 its validation set anyway",
+                run.display()
+            )
         }
         AnyTrained::Detection(detector) => {
             let result = match &args.results {
