@@ -245,3 +245,17 @@ impl DatasetConfig {
 fn percent(share: f64) -> f64 {
     (share * 1e8).round() / 1e6
 }
+
+/// How two tables of classes differ; `None` if labels mean the same in both.
+pub(crate) fn class_difference(first: &ClassMap, second: &ClassMap) -> Option<String> {
+    if first.len() != second.len() {
+        return Some(format!("{} classes and {}", first.len(), second.len()));
+    }
+    let class = |map: &ClassMap, label| {
+        let (id, name) = (map.id(label).unwrap_or_default(), map.name(label).unwrap_or_default());
+        format!("`{name}` with id {id}")
+    };
+    let pairs = (0..first.len()).map(|label| (class(first, label), class(second, label)));
+    let difference = pairs.enumerate().find(|(_, (a, b))| a != b);
+    difference.map(|(label, (a, b))| format!("class {label} is {a}, and {b}"))
+}

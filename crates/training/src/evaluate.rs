@@ -13,6 +13,7 @@ use longtail_models::Classifier;
 use longtail_types::{ClassCounts, ClassMap};
 
 use crate::calibration;
+use crate::dataset::class_difference;
 use crate::error::TrainingError;
 use crate::recipe::Recipe;
 use crate::recipe_file::refuse;
@@ -40,11 +41,14 @@ impl TestSet {
         Ok(Self { loader, classes, name: recipe.dataset.describe_test() })
     }
 
-    /// The validation images of a recipe.
-    pub(crate) fn validation(recipe: &Recipe) -> Result<Self, TrainingError> {
+    /// The validation images of a recipe, which must be of the classes of a model.
+    pub(crate) fn validation(recipe: &Recipe, classes: &ClassMap) -> Result<Self, TrainingError> {
         let Some(images) = recipe.dataset.load()?.validation else {
             return Err(refuse("dataset.validation", "not set: there is nothing to evaluate on"));
         };
+        if let Some(difference) = class_difference(classes, images.class_map()) {
+            return Err(TrainingError::ClassesDiffer { difference });
+        }
         Ok(Self { name: recipe.dataset.describe_validation(), ..Self::new(recipe, images)? })
     }
 

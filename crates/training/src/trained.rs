@@ -105,10 +105,10 @@ impl TrainedModel {
     /// Evaluates the model on the validation images of its recipe, by which settings are chosen that
     /// no training finds: the strength of a calibration, or of an effect at test time.
     /// # Errors
-    /// If the recipe names none, or its sets are refused.
+    /// If the recipe names none, its sets are refused, or their classes are not the model's.
     pub fn evaluate_validation(&self) -> Result<ClassificationReport, TrainingError> {
         use_threads(self.recipe.run.threads)?;
-        let images = TestSet::validation(&self.recipe)?;
+        let images = TestSet::validation(&self.recipe, &self.classes)?;
         images.report(&self.model, &self.loss, &self.recipe, &self.counts)
     }
 

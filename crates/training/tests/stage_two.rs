@@ -236,6 +236,18 @@ fn the_exponent_is_chosen_on_validation_images_alone() {
     let again = model.evaluate_validation().unwrap();
     assert_eq!((again.num_examples, again.macro_accuracy), (13, accuracy(best)));
     assert!(again.protocol.test_set.starts_with("30 % held out of "), "{:?}", again.protocol);
+    let refused = |overrides: &[&str]| {
+        let model = TrainedModel::load(&out, overrides, &device()).unwrap();
+        model.evaluate_validation().unwrap_err().to_string()
+    };
+    let others = refused(&["dataset.source={ kind = \"synthetic\" }"]);
+    assert!(others.contains("3 classes and 10"), "{others}");
+}
+
+#[test]
+fn a_run_without_validation_images_is_not_evaluated_on_them() {
+    let message = Base::new(&["epochs=1"]).trained.evaluate_validation().unwrap_err().to_string();
+    assert!(message.contains("dataset.validation"), "{message}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use longtail_eval::{AnnotatedImage, AnnotatedObject, Benchmark, GroundTruth};
 use longtail_types::{ClassMap, Instance};
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::class_difference;
 use crate::error::TrainingError;
 
 /// Where images and annotations come from.
@@ -207,18 +208,4 @@ pub fn ground_truth(
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
-/// How two tables of classes differ; `None` if labels mean the same in both.
-pub(crate) fn class_difference(first: &ClassMap, second: &ClassMap) -> Option<String> {
-    if first.len() != second.len() {
-        return Some(format!("{} classes and {}", first.len(), second.len()));
-    }
-    let class = |map: &ClassMap, label| {
-        let (id, name) = (map.id(label).unwrap_or_default(), map.name(label).unwrap_or_default());
-        format!("`{name}` with id {id}")
-    };
-    let pairs = (0..first.len()).map(|label| (class(first, label), class(second, label)));
-    let difference = pairs.enumerate().find(|(_, (a, b))| a != b);
-    difference.map(|(label, (a, b))| format!("class {label} is {a}, and {b}"))
 }
